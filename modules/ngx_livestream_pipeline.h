@@ -1,0 +1,149 @@
+
+/*
+ * Copyright (C) nginx-livestream contributors
+ *
+ * A pipeline: one thread per live stream, which frames go into and messages
+ * come out of.
+ *
+ *   event loop                          thread
+ *   push(frame) --> bounded ring  --> stage 0 --> stage 1 --> ... (last: packager)
+ *   handler(msg) <-- list, eventfd <-- send(msg)
+ *
+ * The stages are those that the feature modules registered, in load order;
+ * each hands frames on to the next.  The pipeline and its stages know no
+ * nginx: no pools, no log, no shared memory (this header is free of nginx
+ * types so that a stage's file can include it alone).
+ *
+ * When the ring is full, push() drops video up to the next key frame, and
+ * audio meanwhile, and counts.  send() never fails but for lack of memory; it
+ * waits when NGX_LIVESTREAM_PIPELINE_MESSAGES are unread, which bounds them.
+ */
+
+
+#ifndef _NGX_LIVESTREAM_PIPELINE_H_INCLUDED_
+#define _NGX_LIVESTREAM_PIPELINE_H_INCLUDED_
+
+
+#include "ngx_livestream_frame.h"
+
+
+#define NGX_LIVESTREAM_PIPELINE_FRAMES     1024
+#define NGX_LIVESTREAM_PIPELINE_BYTES      (32 * 1024 * 1024)
+#define NGX_LIVESTREAM_PIPELINE_MESSAGES   256
+#define NGX_LIVESTREAM_PIPELINE_STAGES     4
+
+
+typedef struct ngx_livestream_pipeline_s  ngx_livestream_pipeline_t;
+typedef struct ngx_livestream_stage_s  ngx_livestream_stage_t;
+typedef struct ngx_livestream_message_s  ngx_livestream_message_t;
+
+
+/* What a stage is told when it opens.  Owned by the creator of the pipeline,
+ * immutable until the pipeline is destroyed. */
+typedef struct {
+    const char              *root;              /* absolute folder */
+    const char              *id;                /* stream */
+    const char              *broadcast;
+    int                      low_latency;
+    int64_t                  segment_duration;  /* us */
+    int64_t                  part_duration;     /* us */
+    uint32_t                 playlist_length;   /* segments */
+    uint32_t                 has_video;         /* what metadata promised: */
+    uint32_t                 has_audio;         /*   0 no, 1 yes, 2 unknown */
+    uint32_t                 frame_rate;        /* per 1000 s; 0 unknown */
+
+    /* of a stream that is continued (continued != 0) */
+    int                      continued;
+    uint32_t                 target_duration;   /* s, fixed already; or 0 */
+    int64_t                  part_target;       /* us, fixed already; or 0 */
+    uint64_t                 msn;               /* the next segment's */
+    int64_t                  timeline;          /* us, where it goes on */
+    uint32_t                 ntracks;
+    struct {
+        char                 name[16];
+        ngx_livestream_media_e  media;
+        uint64_t             config_hash;       /* of its newest init */
+        uint32_t             init;              /* N of its newest init */
+    }                        tracks[16];
+} ngx_livestream_pipeline_conf_t;
+
+
+/* What a feature runs in the thread.  Every function runs there. */
+struct ngx_livestream_stage_s {
+    const char              *name;
+    /* NULL: out of memory, the pipeline fails */
+    void                  *(*open)(ngx_livestream_pipeline_t *p,
+                                   const ngx_livestream_pipeline_conf_t *conf);
+    /* 0, or an errno that fails the pipeline.  Borrowed frame. */
+    int                    (*frame)(ngx_livestream_pipeline_t *p, void *ctx,
+                                    ngx_livestream_frame_t *f);
+    /* end of input: put out what is held back */
+    int                    (*flush)(ngx_livestream_pipeline_t *p, void *ctx);
+    void                   (*close)(void *ctx);
+};
+
+
+/* Begins every message; allocated with malloc by the sender and freed with
+ * free() after its handler ran in the event loop.  data is the creator's. */
+typedef void (*ngx_livestream_message_pt)(void *data,
+    ngx_livestream_message_t *msg);
+
+struct ngx_livestream_message_s {
+    ngx_livestream_message_t    *next;
+    ngx_livestream_message_pt    handler;
+};
+
+
+/*
+ * Thread side.
+ */
+
+/* to the stage behind this one */
+int ngx_livestream_pipeline_next(ngx_livestream_pipeline_t *p, void *ctx,
+    ngx_livestream_frame_t *f);
+void ngx_livestream_pipeline_send(ngx_livestream_pipeline_t *p,
+    ngx_livestream_message_t *msg);
+
+
+/*
+ * Event loop side.
+ */
+
+/* done(data, error, reason) is called once, in the event loop, after the last
+ * message: error is 0 or what a stage returned, reason its words.  The thread
+ * has ended by then: destroy joins at once. */
+typedef void (*ngx_livestream_pipeline_done_pt)(void *data, int error,
+    const char *reason);
+
+ngx_livestream_pipeline_t *ngx_livestream_pipeline_create(
+    const ngx_livestream_pipeline_conf_t *conf, void *data,
+    ngx_livestream_pipeline_done_pt done);      /* NULL: errno says why */
+void ngx_livestream_pipeline_destroy(ngx_livestream_pipeline_t *p);
+
+/* Takes its own reference.  0, or 1 if the frame was dropped. */
+int ngx_livestream_pipeline_push(ngx_livestream_pipeline_t *p,
+    ngx_livestream_frame_t *f);
+/* no frame will follow; done() will be called */
+void ngx_livestream_pipeline_finish(ngx_livestream_pipeline_t *p);
+
+/* For a worker that exits without its event loop: finish, wait until the
+ * thread has ended (bounded by its queue), run all messages and done(). */
+void ngx_livestream_pipeline_drain(ngx_livestream_pipeline_t *p);
+
+uint64_t ngx_livestream_pipeline_dropped(ngx_livestream_pipeline_t *p);
+
+/* a stage's fail: its words for done()'s reason; static or literal text */
+void ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
+    const char *reason);
+
+/* at configuration, before any pipeline; 0, or -1 if there are too many */
+int ngx_livestream_pipeline_add_stage(const ngx_livestream_stage_t *stage);
+void ngx_livestream_pipeline_clear_stages(void);
+
+/* the mailbox of this worker: one eventfd; call run() when it is readable */
+int ngx_livestream_mailbox_open(void);          /* fd, or -1 */
+void ngx_livestream_mailbox_run(void);
+void ngx_livestream_mailbox_close(void);
+
+
+#endif /* _NGX_LIVESTREAM_PIPELINE_H_INCLUDED_ */
