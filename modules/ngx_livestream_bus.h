@@ -28,8 +28,12 @@
 typedef void (*ngx_livestream_bus_handler_pt)(ngx_livestream_sh_stream_t *s);
 
 
-/* any number of handlers, at configuration time */
-ngx_int_t ngx_livestream_bus_add_handler(ngx_conf_t *cf,
+#define NGX_LIVESTREAM_BUS_HANDLERS  8
+
+/* In init_process of a feature, whose module is loaded behind the core: what a
+ * worker uses is set when it starts, so that a reload whose configuration
+ * fails leaves nothing behind in the master that its next workers inherit. */
+ngx_int_t ngx_livestream_bus_add_handler(
     ngx_livestream_bus_handler_pt handler);
 
 /* Counted, per worker: while at least one watch is held, rings for the stream

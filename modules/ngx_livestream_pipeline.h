@@ -136,7 +136,8 @@ uint64_t ngx_livestream_pipeline_dropped(ngx_livestream_pipeline_t *p);
 void ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
     const char *reason);
 
-/* at configuration, before any pipeline; 0, or -1 if there are too many */
+/* In init_process of a feature (the core's clears the table), before any
+ * pipeline; 0, or -1 if there are too many. */
 int ngx_livestream_pipeline_add_stage(const ngx_livestream_stage_t *stage);
 void ngx_livestream_pipeline_clear_stages(void);
 
