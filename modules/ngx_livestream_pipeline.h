@@ -84,13 +84,16 @@ struct ngx_livestream_stage_s {
 
 
 /* Begins every message; allocated with malloc by the sender and freed with
- * free() after its handler ran in the event loop.  data is the creator's. */
+ * free() after its handler ran in the event loop, or without that when the
+ * pipeline is destroyed: so it owns nothing but itself.  data is the
+ * creator's.  A handler may destroy any pipeline, its own included. */
 typedef void (*ngx_livestream_message_pt)(void *data,
     ngx_livestream_message_t *msg);
 
 struct ngx_livestream_message_s {
     ngx_livestream_message_t    *next;
     ngx_livestream_message_pt    handler;
+    ngx_livestream_pipeline_t   *pipeline;          /* set by send() */
 };
 
 
@@ -111,13 +114,18 @@ void ngx_livestream_pipeline_send(ngx_livestream_pipeline_t *p,
 
 /* done(data, error, reason) is called once, in the event loop, after the last
  * message: error is 0 or what a stage returned, reason its words.  The thread
- * has ended by then: destroy joins at once. */
+ * has ended by then: destroy joins at once.  When a stage fails that is before
+ * finish(), and push() drops all from then on. */
 typedef void (*ngx_livestream_pipeline_done_pt)(void *data, int error,
     const char *reason);
 
 ngx_livestream_pipeline_t *ngx_livestream_pipeline_create(
     const ngx_livestream_pipeline_conf_t *conf, void *data,
     ngx_livestream_pipeline_done_pt done);      /* NULL: errno says why */
+
+/* Any time; NULL is fine.  Before done() it stops the thread without a flush;
+ * messages that were not read, and done(), are not called then.  It joins, so
+ * it may wait for the write that a stage is in. */
 void ngx_livestream_pipeline_destroy(ngx_livestream_pipeline_t *p);
 
 /* Takes its own reference.  0, or 1 if the frame was dropped. */

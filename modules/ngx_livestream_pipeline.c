@@ -1,0 +1,789 @@
+
+/*
+ * Copyright (C) nginx-livestream contributors
+ *
+ * Pipelines and the worker's mailbox.
+ *
+ *   event loop                                   pipeline thread
+ *
+ *   push() -> ring[put & mask] ................. ring[get & mask] -> stages
+ *             put, release    -- sem frames -->  get, release
+ *
+ *   run()  <- inbox <- stack (exchanged whole) <- compare and swap -- send()
+ *             FIFO     LIFO, all pipelines        sem room, one a message
+ *                      eventfd, when it was empty
+ *
+ * The ring has one producer, the event loop, and one consumer, the thread.
+ * The loop never waits for the thread: it posts a semaphore, which is a
+ * system call only if the thread sleeps.  The thread waits for frames, and
+ * for the loop to read when too many of its messages are unread.
+ *
+ * The inbox is private to the loop, and outlives one run(): a handler that
+ * itself runs the mailbox (drain) goes on where the outer run() is, so order
+ * is kept, and one that destroys a pipeline finds all of its messages there.
+ *
+ * The last message is a part of the pipeline, so that it cannot fail for lack
+ * of memory, and is not counted against the bound.
+ *
+ * What the loop asks of the thread is said by `asked`, followed by a post.
+ * Nothing here survives a fork: it is used in the worker that made it.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE             /* pthread_setname_np() */
+#endif
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "ngx_livestream_pipeline.h"
+
+
+#define NGX_LIVESTREAM_PIPELINE_STACK  (512 * 1024)
+
+#define NGX_LIVESTREAM_PIPELINE_MASK   (NGX_LIVESTREAM_PIPELINE_FRAMES - 1)
+
+#define NGX_LIVESTREAM_PIPELINE_FINISH 1
+#define NGX_LIVESTREAM_PIPELINE_ABORT  2
+
+
+#define ngx_livestream_acquire(p)     __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define ngx_livestream_release(p, v)  __atomic_store_n(p, v, __ATOMIC_RELEASE)
+
+
+struct ngx_livestream_pipeline_s {
+    const ngx_livestream_pipeline_conf_t  *conf;
+    ngx_livestream_pipeline_done_pt        done;
+    void                                  *data;
+
+    pthread_t                              thread;
+    sem_t                                  frames;
+    sem_t                                  room;
+
+    /* shared, atomic */
+    uint32_t                               put;     /* loop writes */
+    uint32_t                               get;     /* thread writes */
+    size_t                                 bytes;   /* in the ring */
+    int                                    asked;   /* loop writes */
+    int                                    failed;  /* thread writes */
+
+    /* event loop */
+    uint64_t                               dropped;
+    int                                   *over;    /* told to drain() */
+    uint32_t                               broken;  /* tracks, a bit each */
+    unsigned                               dropping:1;
+    unsigned                               video:1;
+    unsigned                               ended:1;
+
+    /* thread; error and reason are the loop's after the last message */
+    int                                    error;
+    const char                            *reason;
+    unsigned                               nstages;
+    unsigned                               nopen;
+    const ngx_livestream_stage_t          *stages[
+                                              NGX_LIVESTREAM_PIPELINE_STAGES];
+    void                                  *ctx[NGX_LIVESTREAM_PIPELINE_STAGES];
+
+    ngx_livestream_message_t               last;
+    ngx_livestream_frame_t                *ring[
+                                              NGX_LIVESTREAM_PIPELINE_FRAMES];
+};
+
+
+typedef struct {
+    int                                    fd;      /* -1: closed */
+    ngx_livestream_message_t              *stack;   /* atomic */
+    ngx_livestream_message_t              *inbox;   /* event loop */
+    ngx_livestream_message_t             **tail;
+} ngx_livestream_mailbox_t;
+
+
+static int ngx_livestream_pipeline_start(ngx_livestream_pipeline_t *p);
+static int ngx_livestream_pipeline_passes(ngx_livestream_pipeline_t *p,
+    const ngx_livestream_frame_t *f);
+static void ngx_livestream_pipeline_ask(ngx_livestream_pipeline_t *p,
+    int what);
+static void *ngx_livestream_pipeline_thread(void *data);
+static void ngx_livestream_pipeline_open(ngx_livestream_pipeline_t *p);
+static void ngx_livestream_pipeline_run(ngx_livestream_pipeline_t *p);
+static void ngx_livestream_pipeline_flush(ngx_livestream_pipeline_t *p);
+static void ngx_livestream_pipeline_fail(ngx_livestream_pipeline_t *p,
+    int error, const char *name);
+static ngx_livestream_frame_t *ngx_livestream_pipeline_get(
+    ngx_livestream_pipeline_t *p);
+static void ngx_livestream_pipeline_wait(sem_t *sem);
+static void ngx_livestream_mailbox_put(ngx_livestream_message_t *msg);
+static void ngx_livestream_mailbox_take(void);
+static void ngx_livestream_mailbox_forget(ngx_livestream_pipeline_t *p);
+
+
+static ngx_livestream_mailbox_t  ngx_livestream_mailbox = { .fd = -1 };
+
+static const ngx_livestream_stage_t  *ngx_livestream_stages[
+    NGX_LIVESTREAM_PIPELINE_STAGES];
+static unsigned                       ngx_livestream_nstages;
+
+
+int
+ngx_livestream_pipeline_add_stage(const ngx_livestream_stage_t *stage)
+{
+    if (ngx_livestream_nstages == NGX_LIVESTREAM_PIPELINE_STAGES) {
+        return -1;
+    }
+
+    ngx_livestream_stages[ngx_livestream_nstages++] = stage;
+
+    return 0;
+}
+
+
+void
+ngx_livestream_pipeline_clear_stages(void)
+{
+    ngx_livestream_nstages = 0;
+}
+
+
+ngx_livestream_pipeline_t *
+ngx_livestream_pipeline_create(const ngx_livestream_pipeline_conf_t *conf,
+    void *data, ngx_livestream_pipeline_done_pt done)
+{
+    int                         err;
+    unsigned                    i;
+    ngx_livestream_pipeline_t  *p;
+
+    if (ngx_livestream_mailbox.fd == -1) {
+        errno = EBADF;
+        return NULL;
+    }
+
+    p = calloc(1, sizeof(ngx_livestream_pipeline_t));
+    if (p == NULL) {
+        return NULL;
+    }
+
+    p->conf = conf;
+    p->data = data;
+    p->done = done;
+    p->reason = "";
+
+    for (i = 0; i < ngx_livestream_nstages; i++) {
+        p->stages[i] = ngx_livestream_stages[i];
+    }
+
+    p->nstages = i;
+
+    sem_init(&p->frames, 0, 0);
+    sem_init(&p->room, 0, NGX_LIVESTREAM_PIPELINE_MESSAGES);
+
+    err = ngx_livestream_pipeline_start(p);
+
+    if (err) {
+        sem_destroy(&p->frames);
+        sem_destroy(&p->room);
+        free(p);
+        errno = err;
+        return NULL;
+    }
+
+    return p;
+}
+
+
+/*
+ * Signals are the worker's, so the thread is born with all of them blocked but
+ * those that its own faults raise; threads that a codec library makes in it
+ * inherit that.
+ */
+
+static int
+ngx_livestream_pipeline_start(ngx_livestream_pipeline_t *p)
+{
+    int             err;
+    char            name[16];
+    sigset_t        set, old;
+    pthread_attr_t  attr;
+
+    err = pthread_attr_init(&attr);
+    if (err) {
+        return err;
+    }
+
+    err = pthread_attr_setstacksize(&attr, NGX_LIVESTREAM_PIPELINE_STACK);
+
+    if (err == 0) {
+        sigfillset(&set);
+        sigdelset(&set, SIGILL);
+        sigdelset(&set, SIGFPE);
+        sigdelset(&set, SIGSEGV);
+        sigdelset(&set, SIGBUS);
+
+        err = pthread_sigmask(SIG_BLOCK, &set, &old);
+    }
+
+    if (err == 0) {
+        err = pthread_create(&p->thread, &attr, ngx_livestream_pipeline_thread,
+                             p);
+
+        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+
+    (void) pthread_attr_destroy(&attr);
+
+    if (err == 0) {
+        (void) snprintf(name, sizeof(name), "ls-%.12s",
+                        p->conf->id ? p->conf->id : "");
+        (void) pthread_setname_np(p->thread, name);
+    }
+
+    return err;
+}
+
+
+void
+ngx_livestream_pipeline_destroy(ngx_livestream_pipeline_t *p)
+{
+    ngx_livestream_frame_t  *f;
+
+    if (p == NULL) {
+        return;
+    }
+
+    ngx_livestream_pipeline_ask(p, NGX_LIVESTREAM_PIPELINE_ABORT);
+
+    /* it may wait for us to read its messages, and send several more */
+    sem_post(&p->room);
+
+    (void) pthread_join(p->thread, NULL);
+
+    ngx_livestream_mailbox_forget(p);
+
+    for ( ;; ) {
+        f = ngx_livestream_pipeline_get(p);
+        if (f == NULL) {
+            break;
+        }
+
+        ngx_livestream_frame_unref(f);
+    }
+
+    if (p->over) {
+        *p->over = 1;
+    }
+
+    sem_destroy(&p->frames);
+    sem_destroy(&p->room);
+
+    free(p);
+}
+
+
+int
+ngx_livestream_pipeline_push(ngx_livestream_pipeline_t *p,
+    ngx_livestream_frame_t *f)
+{
+    uint32_t  bit, put;
+
+    bit = f->track < 32 ? 1U << f->track : 0;
+
+    if (!ngx_livestream_pipeline_passes(p, f)) {
+
+        /* what the timeline says of a frame must not be lost with it */
+        if (f->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY) {
+            p->broken |= bit;
+        }
+
+        p->dropped++;
+        return 1;
+    }
+
+    if (p->broken & bit) {
+        p->broken &= ~bit;
+        f->flags |= NGX_LIVESTREAM_FRAME_DISCONTINUITY;
+    }
+
+    put = p->put;
+
+    p->ring[put & NGX_LIVESTREAM_PIPELINE_MASK] = ngx_livestream_frame_ref(f);
+    __atomic_fetch_add(&p->bytes, f->size, __ATOMIC_RELAXED);
+    ngx_livestream_release(&p->put, put + 1);
+
+    sem_post(&p->frames);
+
+    return 0;
+}
+
+
+/*
+ * A full ring opens again at a key frame, and only once it is half empty, lest
+ * each group of pictures lose its end.  Audio waits for that as well, unless
+ * there is no video.
+ */
+
+static int
+ngx_livestream_pipeline_passes(ngx_livestream_pipeline_t *p,
+    const ngx_livestream_frame_t *f)
+{
+    size_t    bytes;
+    uint32_t  used;
+
+    if (p->asked || ngx_livestream_acquire(&p->failed)) {
+        return 0;
+    }
+
+    used = p->put - ngx_livestream_acquire(&p->get);
+    bytes = ngx_livestream_acquire(&p->bytes);
+
+    if (f->size > NGX_LIVESTREAM_PIPELINE_BYTES
+        || bytes > NGX_LIVESTREAM_PIPELINE_BYTES - f->size
+        || used == NGX_LIVESTREAM_PIPELINE_FRAMES)
+    {
+        p->dropping = 1;
+    }
+
+    if (f->codec->media == NGX_LIVESTREAM_VIDEO) {
+        p->video = 1;
+    }
+
+    if (!p->dropping) {
+        return 1;
+    }
+
+    if (used > NGX_LIVESTREAM_PIPELINE_FRAMES / 2
+        || bytes > NGX_LIVESTREAM_PIPELINE_BYTES / 2
+        || f->size > NGX_LIVESTREAM_PIPELINE_BYTES / 2)
+    {
+        return 0;
+    }
+
+    if (p->video
+        && (f->codec->media != NGX_LIVESTREAM_VIDEO
+            || !(f->flags & NGX_LIVESTREAM_FRAME_KEY)))
+    {
+        return 0;
+    }
+
+    p->dropping = 0;
+
+    return 1;
+}
+
+
+void
+ngx_livestream_pipeline_finish(ngx_livestream_pipeline_t *p)
+{
+    if (p->asked == 0) {
+        ngx_livestream_pipeline_ask(p, NGX_LIVESTREAM_PIPELINE_FINISH);
+    }
+}
+
+
+void
+ngx_livestream_pipeline_drain(ngx_livestream_pipeline_t *p)
+{
+    int            over, *outer;
+    struct pollfd  pfd;
+
+    if (p->ended) {
+        return;
+    }
+
+    over = 0;
+    outer = p->over;
+    p->over = &over;
+
+    ngx_livestream_pipeline_finish(p);
+
+    pfd.fd = ngx_livestream_mailbox.fd;
+    pfd.events = POLLIN;
+
+    for ( ;; ) {
+        ngx_livestream_mailbox_run();
+
+        if (over) {
+            break;
+        }
+
+        (void) poll(&pfd, 1, -1);
+    }
+
+    /* p may be no more */
+
+    if (outer) {
+        *outer = 1;
+    }
+}
+
+
+uint64_t
+ngx_livestream_pipeline_dropped(ngx_livestream_pipeline_t *p)
+{
+    return p->dropped;
+}
+
+
+static void
+ngx_livestream_pipeline_ask(ngx_livestream_pipeline_t *p, int what)
+{
+    ngx_livestream_release(&p->asked, what);
+    sem_post(&p->frames);
+}
+
+
+/* runs in the pipeline thread, as all that follows up to the mailbox */
+
+static void *
+ngx_livestream_pipeline_thread(void *data)
+{
+    ngx_livestream_pipeline_t *p = data;
+
+    ngx_livestream_pipeline_open(p);
+
+    if (p->error == 0) {
+        ngx_livestream_pipeline_run(p);
+    }
+
+    if (p->error == 0
+        && ngx_livestream_acquire(&p->asked) != NGX_LIVESTREAM_PIPELINE_ABORT)
+    {
+        ngx_livestream_pipeline_flush(p);
+    }
+
+    while (p->nopen) {
+        p->nopen--;
+        p->stages[p->nopen]->close(p->ctx[p->nopen]);
+    }
+
+    p->last.pipeline = p;
+    ngx_livestream_mailbox_put(&p->last);
+
+    return NULL;
+}
+
+
+static void
+ngx_livestream_pipeline_open(ngx_livestream_pipeline_t *p)
+{
+    void  *ctx;
+
+    while (p->nopen < p->nstages) {
+
+        errno = 0;
+        ctx = p->stages[p->nopen]->open(p, p->conf);
+
+        if (ctx == NULL) {
+            ngx_livestream_pipeline_fail(p, errno ? errno : ENOMEM,
+                                         p->stages[p->nopen]->name);
+            return;
+        }
+
+        p->ctx[p->nopen++] = ctx;
+    }
+}
+
+
+static void
+ngx_livestream_pipeline_run(ngx_livestream_pipeline_t *p)
+{
+    int                      rc, asked;
+    ngx_livestream_frame_t  *f;
+
+    for ( ;; ) {
+        ngx_livestream_pipeline_wait(&p->frames);
+
+        /* before the ring: what was pushed before finish() is then seen */
+        asked = ngx_livestream_acquire(&p->asked);
+
+        if (asked == NGX_LIVESTREAM_PIPELINE_ABORT) {
+            return;
+        }
+
+        f = ngx_livestream_pipeline_get(p);
+
+        if (f == NULL) {
+            if (asked == NGX_LIVESTREAM_PIPELINE_FINISH) {
+                return;
+            }
+
+            continue;
+        }
+
+        rc = 0;
+
+        if (p->nstages) {
+            rc = p->stages[0]->frame(p, p->ctx[0], f);
+        }
+
+        ngx_livestream_frame_unref(f);
+
+        if (rc) {
+            ngx_livestream_pipeline_fail(p, rc, p->stages[0]->name);
+            return;
+        }
+    }
+}
+
+
+static void
+ngx_livestream_pipeline_flush(ngx_livestream_pipeline_t *p)
+{
+    int       rc;
+    unsigned  i;
+
+    for (i = 0; i < p->nstages; i++) {
+        rc = p->stages[i]->flush(p, p->ctx[i]);
+
+        if (rc) {
+            ngx_livestream_pipeline_fail(p, rc, p->stages[i]->name);
+            return;
+        }
+    }
+}
+
+
+static void
+ngx_livestream_pipeline_fail(ngx_livestream_pipeline_t *p, int error,
+    const char *name)
+{
+    p->error = error;
+
+    if (p->reason[0] == '\0') {
+        p->reason = name;
+    }
+
+    ngx_livestream_release(&p->failed, 1);
+}
+
+
+static ngx_livestream_frame_t *
+ngx_livestream_pipeline_get(ngx_livestream_pipeline_t *p)
+{
+    uint32_t                 get;
+    ngx_livestream_frame_t  *f;
+
+    get = p->get;
+
+    if (get == ngx_livestream_acquire(&p->put)) {
+        return NULL;
+    }
+
+    f = p->ring[get & NGX_LIVESTREAM_PIPELINE_MASK];
+
+    __atomic_fetch_sub(&p->bytes, f->size, __ATOMIC_RELAXED);
+    ngx_livestream_release(&p->get, get + 1);
+
+    return f;
+}
+
+
+int
+ngx_livestream_pipeline_next(ngx_livestream_pipeline_t *p, void *ctx,
+    ngx_livestream_frame_t *f)
+{
+    unsigned  i;
+
+    for (i = 0; i + 1 < p->nopen; i++) {
+        if (p->ctx[i] == ctx) {
+            return p->stages[i + 1]->frame(p, p->ctx[i + 1], f);
+        }
+    }
+
+    return 0;
+}
+
+
+void
+ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
+    const char *reason)
+{
+    p->reason = reason;
+}
+
+
+void
+ngx_livestream_pipeline_send(ngx_livestream_pipeline_t *p,
+    ngx_livestream_message_t *msg)
+{
+    ngx_livestream_pipeline_wait(&p->room);
+
+    if (ngx_livestream_acquire(&p->asked) == NGX_LIVESTREAM_PIPELINE_ABORT) {
+        sem_post(&p->room);
+        free(msg);
+        return;
+    }
+
+    msg->pipeline = p;
+    ngx_livestream_mailbox_put(msg);
+}
+
+
+static void
+ngx_livestream_pipeline_wait(sem_t *sem)
+{
+    while (sem_wait(sem) == -1 && errno == EINTR) { /* void */ }
+}
+
+
+static void
+ngx_livestream_mailbox_put(ngx_livestream_message_t *msg)
+{
+    uint64_t                   one;
+    ngx_livestream_message_t  *head;
+
+    head = __atomic_load_n(&ngx_livestream_mailbox.stack, __ATOMIC_RELAXED);
+
+    do {
+        msg->next = head;
+    } while (!__atomic_compare_exchange_n(&ngx_livestream_mailbox.stack, &head,
+                                          msg, 1, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+
+    if (head == NULL) {
+        one = 1;
+        while (write(ngx_livestream_mailbox.fd, &one, sizeof(uint64_t)) == -1
+               && errno == EINTR)
+        {
+            /* void */
+        }
+    }
+}
+
+
+/* runs in the event loop, as all that follows */
+
+int
+ngx_livestream_mailbox_open(void)
+{
+    if (ngx_livestream_mailbox.fd == -1) {
+        ngx_livestream_mailbox.fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+        ngx_livestream_mailbox.stack = NULL;
+        ngx_livestream_mailbox.inbox = NULL;
+        ngx_livestream_mailbox.tail = &ngx_livestream_mailbox.inbox;
+    }
+
+    return ngx_livestream_mailbox.fd;
+}
+
+
+void
+ngx_livestream_mailbox_close(void)
+{
+    if (ngx_livestream_mailbox.fd != -1) {
+        (void) close(ngx_livestream_mailbox.fd);
+        ngx_livestream_mailbox.fd = -1;
+    }
+}
+
+
+/*
+ * A handler may do anything: run the mailbox, make and destroy pipelines, its
+ * own included.  So nothing is kept across it but the message.
+ */
+
+void
+ngx_livestream_mailbox_run(void)
+{
+    uint64_t                    count;
+    ngx_livestream_message_t   *msg;
+    ngx_livestream_pipeline_t  *p;
+
+    /* before the list: a message that comes in between rings once more */
+    while (read(ngx_livestream_mailbox.fd, &count, sizeof(uint64_t)) == -1
+           && errno == EINTR)
+    {
+        /* void */
+    }
+
+    ngx_livestream_mailbox_take();
+
+    while (ngx_livestream_mailbox.inbox) {
+        msg = ngx_livestream_mailbox.inbox;
+        ngx_livestream_mailbox.inbox = msg->next;
+
+        if (msg->next == NULL) {
+            ngx_livestream_mailbox.tail = &ngx_livestream_mailbox.inbox;
+        }
+
+        p = msg->pipeline;
+
+        if (msg == &p->last) {
+            if (p->over) {
+                *p->over = 1;
+                p->over = NULL;
+            }
+
+            p->ended = 1;
+            p->done(p->data, p->error, p->reason);
+            continue;
+        }
+
+        sem_post(&p->room);
+
+        msg->handler(p->data, msg);
+        free(msg);
+    }
+}
+
+
+/* the stack, last in first, becomes the end of the inbox, first in first */
+
+static void
+ngx_livestream_mailbox_take(void)
+{
+    ngx_livestream_message_t  *msg, *next, *first, **last;
+
+    msg = __atomic_exchange_n(&ngx_livestream_mailbox.stack, NULL,
+                              __ATOMIC_ACQUIRE);
+    if (msg == NULL) {
+        return;
+    }
+
+    first = NULL;
+    last = &msg->next;
+
+    while (msg) {
+        next = msg->next;
+        msg->next = first;
+        first = msg;
+        msg = next;
+    }
+
+    *ngx_livestream_mailbox.tail = first;
+    ngx_livestream_mailbox.tail = last;
+}
+
+
+static void
+ngx_livestream_mailbox_forget(ngx_livestream_pipeline_t *p)
+{
+    ngx_livestream_message_t  *msg, **prev;
+
+    ngx_livestream_mailbox_take();
+
+    prev = &ngx_livestream_mailbox.inbox;
+
+    while (*prev) {
+        msg = *prev;
+
+        if (msg->pipeline != p) {
+            prev = &msg->next;
+            continue;
+        }
+
+        *prev = msg->next;
+
+        if (msg != &p->last) {
+            free(msg);
+        }
+    }
+
+    ngx_livestream_mailbox.tail = prev;
+}
