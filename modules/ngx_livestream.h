@@ -121,6 +121,11 @@ void ngx_livestream_stream_failed(ngx_livestream_stream_t *s,
 /* "2026-01-31T12:00:00.000Z" into 24 bytes; us since 1970 */
 u_char *ngx_livestream_rfc3339(u_char *p, int64_t us);
 int64_t ngx_livestream_now(void);                       /* us since 1970 */
+/* A descriptor in the event loop, level-triggered as foreign libraries want
+ * it.  del_fd leaves closing it to the caller. */
+ngx_connection_t *ngx_livestream_add_fd(ngx_cycle_t *cycle, ngx_fd_t fd,
+    ngx_event_handler_pt handler);
+void ngx_livestream_del_fd(ngx_connection_t *c);
 /* a UUID, version 4, 36 characters; NGX_ERROR if getrandom() fails */
 ngx_int_t ngx_livestream_uuid(u_char *p);
 

@@ -123,7 +123,12 @@ typedef struct {
     uint64_t                 bytes;         /* of all segments closed */
     uint64_t                 duration;      /* of all segments closed, us */
 
-    ngx_atomic_t             seq;           /* newest is state[seq & 3] */
+    /* positions below these are written or being written */
+    ngx_atomic_t             seg_write;
+    ngx_atomic_t             part_write;
+
+    ngx_atomic_t             seq;           /* newest is state[seq & 3]; 0:
+                                               nothing published yet */
     ngx_livestream_state_t   state[4];
 } ngx_livestream_track_t;
 
@@ -145,6 +150,8 @@ typedef struct {
     ngx_atomic_t             heartbeat;     /* ngx_time() of the owner */
     ngx_atomic_t             last_frame;    /* ngx_time(), media received */
     ngx_atomic_t             asked;         /* NGX_LIVESTREAM_ASK_* */
+    ngx_uint_t               draining;      /* publisher gone, pipeline not
+                                               yet empty */
 
     /* fixed once the stream is playable */
     uint32_t                 low_latency;
@@ -169,6 +176,7 @@ typedef struct {
 
 typedef struct {
     uint32_t                 version;       /* of this layout */
+    uint32_t                 fresh;         /* new, not yet put right */
     ngx_atomic_t             generation;    /* counts configurations loaded;
                                                a worker of an older one that
                                                is told to exit was reloaded */
@@ -188,6 +196,10 @@ extern ngx_slab_pool_t      *ngx_livestream_shpool;
 /* configuration: makes the zone of the livestream{} block */
 char *ngx_livestream_registry_zone(ngx_conf_t *cf, size_t size,
     ngx_uint_t max_streams);
+
+/* of a cycle, for the master; workers use ngx_livestream_sh */
+ngx_livestream_sh_t *ngx_livestream_registry_sh(ngx_cycle_t *cycle);
+void ngx_livestream_registry_init_process(ngx_cycle_t *cycle);
 
 /*
  * Readers, any worker.
