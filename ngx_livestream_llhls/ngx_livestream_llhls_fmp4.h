@@ -32,8 +32,9 @@ int ngx_livestream_fmp4_init(const ngx_livestream_codec_t *codec,
 
 /* moof and the header of its mdat: the samples' bytes follow as they are.
  * Base media decode time in ticks, 64 bit.  write returns the bytes written,
- * which are get_size's. */
-size_t ngx_livestream_fmp4_get_size(unsigned nsamples);
+ * which are get_size's for the same samples. */
+size_t ngx_livestream_fmp4_get_size(ngx_livestream_media_e media,
+    const ngx_livestream_fmp4_sample_t *samples, unsigned nsamples);
 size_t ngx_livestream_fmp4_write(uint8_t *p, uint32_t sequence, int64_t dts,
     ngx_livestream_media_e media, const ngx_livestream_fmp4_sample_t *samples,
     unsigned nsamples);
