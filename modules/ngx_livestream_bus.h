@@ -44,7 +44,6 @@ void ngx_livestream_bus_unwatch(ngx_livestream_sh_stream_t *s);
 /* to all watchers and to the owner */
 void ngx_livestream_bus_ring(ngx_livestream_sh_stream_t *s);
 
-size_t ngx_livestream_bus_size(ngx_uint_t nstreams);
 ngx_int_t ngx_livestream_bus_init_zone(ngx_livestream_sh_t *sh,
     ngx_slab_pool_t *shpool, ngx_log_t *log);
 ngx_int_t ngx_livestream_bus_init_process(ngx_cycle_t *cycle);

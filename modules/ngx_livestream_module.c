@@ -228,6 +228,10 @@ ngx_livestream_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return rv;
     }
 
+    if (ngx_livestream_reaper_conf(cf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return ngx_livestream_registry_zone(cf, lcf->zone,
                                         lcf->max_concurrent_streams);
 }
@@ -420,6 +424,7 @@ ngx_livestream_init_process(ngx_cycle_t *cycle)
         }
     }
 
+    ngx_livestream_registry_init_process(cycle);
     ngx_livestream_pipeline_clear_stages();
 
     fd = ngx_livestream_mailbox_open();
