@@ -1,0 +1,265 @@
+/*
+ * The console's entry: routes by the hash, keeps list, banner and page in
+ * step with the streams.
+ *
+ *     #/                  the list (and, on a wide screen, a summary)
+ *     #/new               the form
+ *     #/streams/ID        the player
+ *     #/streams/ID/edit   the form
+ */
+
+import * as api from "./api.js";
+import {Detail} from "./detail.js";
+import {h, setText} from "./dom.js";
+import {form, withoutKey} from "./form.js";
+import * as list from "./list.js";
+import {reveal} from "./publish.js";
+import {statusOf} from "./status.js";
+import {streams} from "./streams.js";
+
+
+const main = document.getElementById("main");
+const shell = document.getElementById("shell");
+const banner = document.getElementById("banner");
+const summary = document.getElementById("summary");
+
+let page = null;                /* {update?(), destroy?()} */
+
+
+function route() {
+    const [, what, id, action] = location.hash.split("/").map(decode);
+
+    if (location.hash !== "" && !location.hash.startsWith("#/")) {
+        return;
+    }
+
+    page?.destroy?.();
+    page = null;
+    main.replaceChildren();
+    list.select(what === "streams" ? id : null);
+    shell.dataset.page = what || "home";
+
+    if (what === "new") {
+        newPage();
+
+    } else if (what === "streams" && id) {
+        streamPage(id, action);
+
+    } else {
+        homePage();
+    }
+
+    scrollTo(0, 0);
+}
+
+
+function decode(text) {
+    try {
+        return decodeURIComponent(text);
+    } catch {
+        return text;
+    }
+}
+
+
+function title(text) {
+    document.title = text ? text + " · Live streams" : "Live streams";
+}
+
+
+function sheet(heading, lead, ...content) {
+    return h("div.sheet", {},
+        h("header.head", {},
+          h("a.back", {href: "#/", "aria-label": "All streams"},
+            h("span", {"aria-hidden": "true"}, "‹")),
+          h("div", {}, h("h1", {}, heading), lead && h("p.lead", {}, lead))),
+        ...content);
+}
+
+
+function newPage() {
+    title("New stream");
+    main.append(sheet("New stream",
+        "You get a key and an RTMP URL to publish to.",
+        form(null, (stream) => {
+            reveal(stream.id, stream.rtmp_ingest_url);
+            location.hash = "#/streams/" + encodeURIComponent(stream.id);
+        })));
+    main.querySelector("input").focus();
+}
+
+
+function homePage() {
+    const counts = h("div.counts");
+    const text = h("p.lead");
+    const root = h("div.home", {},
+        h("div.parts", {"aria-hidden": "true"},
+          Array.from({length: 12}, () => h("i"))),
+        h("h1", {}, "Live streams"), text, counts);
+
+    title("");
+    main.append(root);
+
+    page = {
+        update() {
+            const all = [...streams.all.values()];
+            const n = (status) => all.filter((s) => s.status === status).length;
+
+            root.hidden = !streams.loaded;
+            setText(text, all.length
+                ? "Choose a stream to watch it and to see how far behind the "
+                  + "publisher it plays."
+                : "Make a stream, publish to its RTMP URL with OBS or ffmpeg, "
+                  + "and watch it here about two seconds later.");
+            counts.replaceChildren(...(all.length
+                ? ["live", "interrupted", "error"].map((status) =>
+                    h("div", {"data-status": status, class: n(status)
+                              ? "some" : "zero"},
+                      h("b", {}, String(n(status))),
+                      statusOf({status}).label.toLowerCase()))
+                : [h("a.button.primary", {href: "#/new"},
+                     "Make the first stream")]));
+        },
+    };
+
+    page.update();
+}
+
+
+/* The list may not have the stream: then it is asked for by itself. */
+async function streamPage(id, action) {
+    const mine = page = {};
+    let stream = streams.get(id);
+
+    title("");
+
+    if (!stream) {
+        main.append(h("div.loading", {"aria-label": "Loading"}));
+
+        try {
+            stream = await api.get(id);
+
+        } catch (e) {
+            if (page === mine) {
+                missing(e);
+            }
+
+            return;
+        }
+
+        if (page !== mine) {
+            return;
+        }
+
+        stream = withoutKeyUrl(stream);
+        main.replaceChildren();
+    }
+
+    title(stream.title);
+
+    if (action === "edit") {
+        main.append(sheet("Edit stream",
+            "Timing changes with the next broadcast.",
+            form(stream, () => {
+                location.hash = "#/streams/" + encodeURIComponent(id);
+            })));
+        return;
+    }
+
+    const detail = new Detail(stream);
+
+    main.append(detail.root);
+    page = {
+        update() {
+            const newer = streams.get(id);
+
+            if (newer) {
+                detail.update(newer);
+                title(newer.title);
+            }
+        },
+        destroy: () => detail.destroy(),
+    };
+}
+
+
+/* get and list have rtmp_ingest_url without the key: that one may stay */
+function withoutKeyUrl(stream) {
+    return {...withoutKey(stream), rtmp_ingest_url: stream.rtmp_ingest_url};
+}
+
+
+function missing(problem) {
+    title("Not found");
+    main.replaceChildren(h("div.sheet", {},
+        h("h1", {}, problem.status === 404 ? "There is no such stream"
+                                           : problem.title),
+        h("p.lead", {}, problem.status === 404
+            ? "It may have been deleted." : problem.message),
+        h("a.button", {href: "#/"}, "All streams")));
+}
+
+
+/* the banner while the API is away */
+
+function drawBanner() {
+    const {problem} = streams;
+
+    banner.hidden = !problem;
+    document.body.classList.toggle("away", Boolean(problem));
+
+    if (!problem) {
+        return;
+    }
+
+    const wait = Math.max(0, Math.ceil((streams.retryAt - Date.now()) / 1000));
+
+    if (!banner.firstChild) {
+        banner.append(h("p"),
+            h("span", {"aria-hidden": "true"}),
+            h("button.button.small", {
+                type: "button", onclick: () => streams.refresh(),
+            }, "Try now"));
+    }
+
+    setText(banner.children[0], problem.message
+        + (streams.loaded ? " What you see may be old." : ""));
+    setText(banner.children[1], wait ? "Next try in " + wait + " s" : "…");
+}
+
+
+/* the figures in the page's head */
+
+function drawSummary() {
+    const all = [...streams.all.values()];
+    const live = all.filter((s) => s.status === "live").length;
+
+    setText(summary, streams.loaded && all.length
+        ? live + " live · " + all.length + (streams.more ? "+" : "")
+          + (all.length === 1 ? " stream" : " streams") : "");
+    summary.classList.toggle("on", live > 0);
+}
+
+
+streams.addEventListener("change", () => {
+    list.draw();
+    drawSummary();
+    page?.update?.();
+});
+
+streams.addEventListener("problem", () => {
+    list.draw();
+    drawBanner();
+});
+
+setInterval(() => streams.problem && drawBanner(), 1000);
+
+document.querySelector(".skip").addEventListener("click", (e) => {
+    e.preventDefault();
+    main.focus();
+});
+
+addEventListener("hashchange", route);
+list.draw();
+route();
+streams.refresh();

@@ -1,0 +1,248 @@
+/*
+ * Plays one stream in a <video> element and measures it.
+ *
+ *     hls.js (Media Source) --+
+ *                             +--> video element --> stats(), events
+ *     Safari's native HLS ----+
+ *
+ * Events of a Player: "state" (loading, playing, stalled, ended, waiting) and
+ * "levels".  A playlist that is not there yet is asked for again until it is:
+ * the page says "live" a moment before the first segment is whole.
+ */
+
+
+const RETRY = 1000;
+const RECOVER = 3000;
+
+
+/* "catch up": play up to this much faster to hold the target latency */
+export const CATCH_UP = 1.05;
+
+
+export class Player extends EventTarget {
+    constructor(video, url, {catchUp}) {
+        super();
+        this.video = video;
+        this.url = url;
+        this.catchUp = catchUp;
+        this.state = "loading";
+        this.stalls = 0;
+        this.begun = performance.now();
+        this.firstFrame = null;
+        this.abort = new AbortController();
+        this.#listen();
+        this.#load();
+    }
+
+    static get supported() {
+        return Boolean(window.Hls?.isSupported()) || Player.#native;
+    }
+
+    static get #native() {
+        return document.createElement("video")
+            .canPlayType("application/vnd.apple.mpegurl") !== "";
+    }
+
+    destroy() {
+        clearTimeout(this.timer);
+        this.abort.abort();
+        this.#unload();
+        this.video.removeAttribute("src");
+        this.video.load();
+    }
+
+    setCatchUp(on) {
+        this.catchUp = on;
+
+        if (this.hls) {
+            this.hls.config.maxLiveSyncPlaybackRate = on ? CATCH_UP : 1;
+        }
+
+        if (!on) {
+            this.video.playbackRate = 1;
+        }
+    }
+
+    setLevel(index) {
+        if (this.hls) {
+            this.hls.nextLevel = index;
+        }
+    }
+
+    /* to the live edge */
+    seekLive() {
+        const position = this.hls?.liveSyncPosition;
+
+        if (Number.isFinite(position)) {
+            this.video.currentTime = position;
+        }
+
+        this.video.play().catch(() => {});
+    }
+
+    #set(state) {
+        if (this.state !== state) {
+            this.state = state;
+            this.dispatchEvent(new Event("state"));
+        }
+    }
+
+    #listen() {
+        const on = (type, f) => this.video.addEventListener(type, f,
+            {signal: this.abort.signal});
+
+        on("playing", () => {
+            this.firstFrame ??= performance.now() - this.begun;
+            this.#set("playing");
+        });
+
+        on("waiting", () => {
+            if (this.state === "playing" && !this.video.seeking) {
+                this.stalls++;
+                this.#set("stalled");
+            }
+        });
+
+        on("timeupdate", () => {
+            if (this.state === "stalled" && !this.video.paused) {
+                this.#set("playing");
+            }
+        });
+
+        on("ended", () => this.#set("ended"));
+        on("error", () => this.hls || this.#again());
+    }
+
+    #load() {
+        if (window.Hls?.isSupported()) {
+            this.#loadHls();
+
+        } else {
+            this.video.src = this.url;
+        }
+
+        /* a page that may not play aloud by itself may do so muted */
+        this.video.play().catch(() => {});
+    }
+
+    #unload() {
+        this.hls?.destroy();
+        this.hls = null;
+    }
+
+    #again() {
+        this.#set("waiting");
+        this.#unload();
+        clearTimeout(this.timer);
+        this.timer = setTimeout(() => this.#load(), RETRY);
+    }
+
+    #loadHls() {
+        const Hls = window.Hls;
+        const hls = new Hls({
+            maxLiveSyncPlaybackRate: this.catchUp ? CATCH_UP : 1,
+        });
+
+        this.hls = hls;
+
+        hls.on(Hls.Events.ERROR, (event, data) => {
+            if (data.fatal) {
+                this.#fatal(data);
+            }
+        });
+
+        hls.on(Hls.Events.MANIFEST_PARSED, () => {
+            this.dispatchEvent(new Event("levels"));
+            this.video.play().catch(() => {});
+        });
+
+        hls.loadSource(this.url);
+        hls.attachMedia(this.video);
+    }
+
+    #fatal(data) {
+        const now = performance.now();
+
+        if (data.type === window.Hls.ErrorTypes.MEDIA_ERROR
+            && !(now - this.recovered < RECOVER))
+        {
+            this.recovered = now;
+            this.hls.recoverMediaError();
+            return;
+        }
+
+        this.#again();
+    }
+
+    get levels() {
+        return (this.hls?.levels || []).map((level, index) => ({
+            index,
+            name: level.height ? level.height + "p" : "audio",
+        }));
+    }
+
+    /* all in seconds; null where it is not known */
+    stats() {
+        const video = this.video;
+        const hls = this.hls;
+        const quality = video.getVideoPlaybackQuality?.();
+        const level = hls?.levels?.[hls.currentLevel];
+        const known = (n) => Number.isFinite(n) && n > 0 ? n : null;
+        const started = video.readyState > 2;
+
+        return {
+            latency: started ? this.#wallLatency() : null,
+            edge: started ? known(hls?.latency) : null,
+            target: known(hls?.targetLatency),
+            buffer: started ? buffered(video) : null,
+            rate: video.playbackRate,
+            width: video.videoWidth,
+            height: video.videoHeight,
+            frames: quality?.totalVideoFrames ?? 0,
+            dropped: quality?.droppedVideoFrames ?? 0,
+            bitrate: known(level?.bitrate),
+            codecs: codecs(level),
+            level: level?.height ? level.height + "p" : null,
+            stalls: this.stalls,
+            firstFrame: this.firstFrame,
+        };
+    }
+
+    /* from EXT-X-PROGRAM-DATE-TIME: the age of the picture since ingest, as
+     * far as this computer's clock and the server's agree */
+    #wallLatency() {
+        const video = this.video;
+        let date = this.hls?.playingDate;
+
+        if (!this.hls && typeof video.getStartDate === "function") {
+            date = new Date(video.getStartDate().getTime()
+                            + video.currentTime * 1000);
+        }
+
+        const at = date?.getTime();
+
+        return Number.isFinite(at) ? (Date.now() - at) / 1000 : null;
+    }
+}
+
+
+function buffered(video) {
+    const ranges = video.buffered;
+
+    for (let i = 0; i < ranges.length; i++) {
+        if (ranges.start(i) <= video.currentTime + 0.1
+            && video.currentTime < ranges.end(i))
+        {
+            return ranges.end(i) - video.currentTime;
+        }
+    }
+
+    return 0;
+}
+
+
+function codecs(level) {
+    const list = [level?.videoCodec, level?.audioCodec].filter(Boolean);
+
+    return list.length ? list.join(", ") : null;
+}
