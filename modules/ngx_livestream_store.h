@@ -2,14 +2,15 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * The store: asynchronous SQL.  One interface; engines register with it and
- * are chosen by the scheme of the `store` directive (sqlite:, postgresql:).
+ * The store: asynchronous SQL.  One interface; engines are modules of its
+ * type, chosen by the scheme of the `store` directive (sqlite:, postgresql:).
  * A statement is one text that all engines take: $1 parameters, ON CONFLICT,
- * RETURNING.  Times are RFC 3339 UTC texts, booleans are texts that
- * ngx_livestream_store_bool() reads.
+ * RETURNING, CURRENT_TIMESTAMP.  Parameters and values are texts: times are
+ * RFC 3339 UTC, booleans are given as "1" and "0" and are read by
+ * ngx_livestream_store_bool().
  *
- * Event loop only.  No call blocks, but migrate() and reconcile(), which run
- * in the master before the workers are started.
+ * Event loop only.  No call blocks, but migrate(), which runs in the master
+ * before the workers are started.
  */
 
 
@@ -20,6 +21,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+
+#define NGX_LIVESTREAM_STORE_MODULE  0x5453564c      /* "LVST" */
 
 #define NGX_LIVESTREAM_STORE_PARAMS  24
 
@@ -54,13 +57,14 @@ struct ngx_livestream_store_query_s {
     const char                      *sql;       /* static text */
     ngx_uint_t                       nparams;
     ngx_str_t                        params[NGX_LIVESTREAM_STORE_PARAMS];
-                                                /* own copies; NULL is data
-                                                   NULL */
+                                                /* own copies, a NUL
+                                                   behind; NULL is data NULL */
     ngx_livestream_store_handler_pt  handler;   /* NULL when cancelled */
     void                            *data;
 };
 
 
+/* A module of type NGX_LIVESTREAM_STORE_MODULE has this as its ctx. */
 struct ngx_livestream_store_engine_s {
     ngx_str_t                scheme;            /* "sqlite" */
 
@@ -78,8 +82,7 @@ struct ngx_livestream_store_engine_s {
 };
 
 
-/* for engines, in preconfiguration or a create_conf */
-ngx_int_t ngx_livestream_store_register(ngx_livestream_store_engine_t *e);
+/* for engines */
 void ngx_livestream_store_done(ngx_livestream_store_query_t *q,
     ngx_livestream_store_result_t *result);
 
