@@ -3,7 +3,7 @@
 #
 #   make run [DEMO=1]   the first command: packages, build, a running server
 #   make test           the second one: packages, build, all the tests
-#   make                only builds; see README.md for all targets and settings
+#   make                only builds; README.md tells of all targets and settings
 
 
 BUILD =		build
@@ -11,10 +11,13 @@ PREFIX =	run
 RTMP_PORT =	1935
 HTTP_PORT =	8080
 DEMO =
+T =
+DESTDIR =
 
 # Debian's; other trees are named on the command line
 NGX_SRC =	/usr/share/nginx/src
 NGX_RTMP_SRC =	$(OUT)/nginx-rtmp
+MODULES_DIR =	/usr/lib/nginx/modules
 
 CC_OPT =	-g -O2 -fPIC -fstack-protector-strong -Wformat \
 		-Werror=format-security -D_FORTIFY_SOURCE=2
@@ -25,19 +28,47 @@ OUT =		$(abspath $(BUILD))
 NGX =		$(OUT)/nginx
 JOBS =		$(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
+# A tree with all of nginx in it, unlike Debian's, which has its headers, is
+# one to build nginx and nginx-rtmp from too: the tests then run with those.
+WHOLE =		$(wildcard $(NGX_SRC)/src/core/nginx.c)
+
 # in an order that nginx can load them in
 MODULES =	ngx_livestream_module \
 		ngx_livestream_sqlite_module \
 		ngx_livestream_llhls_module \
 		ngx_livestream_api_module
 
-FILES =		$(sort $(wildcard $(HERE)/modules/*.c \
+BUILT =		$(if $(WHOLE),ngx_rtmp_module) $(MODULES)
+
+FILES =		$(sort $(wildcard $(HERE)/modules/*.c $(HERE)/sql/*.sql \
 				  $(HERE)/ngx_livestream_*/*.c))
 
+ENVIRONMENT =	TEST_NGINX_BUILD=$(OUT) $(if $(WHOLE),\
+		TEST_NGINX_BINARY=$(NGX)/objs/nginx \
+		TEST_NGINX_RTMP_MODULE=$(OUT)/ngx_rtmp_module.so)
 
-.PHONY:		all FORCE
+
+.PHONY:		all deps run test check-asan check-tsan lint install deb bench \
+		clean FORCE
 
 all:		$(OUT)/modules.conf
+
+deps:
+	@$(HERE)/scripts/deps run
+
+run:		deps
+	@$(MAKE) --no-print-directory all
+	@$(HERE)/scripts/npm run
+	@BUILD=$(OUT) PREFIX=$(PREFIX) RTMP_PORT=$(RTMP_PORT) \
+		HTTP_PORT=$(HTTP_PORT) DEMO=$(DEMO) $(HERE)/scripts/run
+
+# T= names single files: make test T=t/basic.t
+test:
+	@$(HERE)/scripts/deps test
+	@$(HERE)/scripts/npm test
+	@$(MAKE) --no-print-directory all $(if $(WHOLE),$(NGX)/objs/nginx)
+	@$(MAKE) --no-print-directory -s $(JOBS) -C t/unit BUILD=$(OUT)/unit
+	@$(ENVIRONMENT) UNIT=$(OUT)/unit $(HERE)/scripts/test $(T)
 
 
 # what the configuration of nginx was made from: changed only if it differs
@@ -52,26 +83,49 @@ $(OUT)/nginx-rtmp/ngx_rtmp.h:
 	@$(HERE)/scripts/debian-source libnginx-mod-rtmp $(OUT)/nginx-rtmp
 
 $(NGX)/objs/Makefile: $(OUT)/settings $(HERE)/config $(HERE)/scripts/configure \
+		$(wildcard $(HERE)/sql/*) \
 		$(NGX_RTMP_SRC)/ngx_rtmp.h $(NGX_SRC)/src/core/nginx.h
 	@echo "   configuring nginx from $(NGX_SRC)"
 	@$(HERE)/scripts/configure $(NGX_SRC) $(NGX_RTMP_SRC) $(NGX) \
-		--with-cc-opt='$(CC_OPT)' --with-ld-opt='$(LD_OPT)'
+		--with-cc-opt='$(CC_OPT)' --with-ld-opt='$(LD_OPT)' \
+		$(if $(WHOLE),--add-dynamic-module=$(abspath $(NGX_RTMP_SRC)))
 
+# nginx's own Makefile knows what is to be made anew
 $(OUT)/modules.conf: $(NGX)/objs/Makefile FORCE
 	@$(MAKE) --no-print-directory -s $(JOBS) -C $(NGX) -f objs/Makefile modules
-	@: > $@.new
-	@for m in $(MODULES); do \
-		[ -f $(NGX)/objs/$$m.so ] || continue; \
+	@for m in $(BUILT); do \
 		cmp -s $(NGX)/objs/$$m.so $(OUT)/$$m.so || { \
 			cp $(NGX)/objs/$$m.so $(OUT)/$$m.so.new && \
 			mv $(OUT)/$$m.so.new $(OUT)/$$m.so && \
-			echo "   built $(BUILD)/$$m.so"; }; \
-		echo "load_module $(OUT)/$$m.so;" >> $@.new; \
+			echo "   built $(BUILD)/$$m.so"; } || exit 1; \
 	done
-	@mv $@.new $@
+	@printf 'load_module %s;\n' $(MODULES:%=$(OUT)/%.so) > $@
+
+$(NGX)/objs/nginx: $(NGX)/objs/Makefile FORCE
+	@$(MAKE) --no-print-directory -s $(JOBS) -C $(NGX) -f objs/Makefile binary
+
+
+# The same tests with nginx, nginx-rtmp and the modules instrumented.
+
+ASAN =		$(OUT)/asan
+ASAN_OPT =	-g -O1 -fPIC -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1 \
+		-fsanitize=address,undefined
+
+$(OUT)/nginx-src/src/core/nginx.c:
+	@$(HERE)/scripts/debian-source nginx $(OUT)/nginx-src
+
+check-asan:	$(OUT)/nginx-src/src/core/nginx.c $(OUT)/nginx-rtmp/ngx_rtmp.h
+	@TEST_NGINX_SLOW=3 $(MAKE) --no-print-directory test T="$(T)" \
+		BUILD=$(ASAN) NGX_SRC=$(OUT)/nginx-src \
+		NGX_RTMP_SRC=$(OUT)/nginx-rtmp CC_OPT='$(ASAN_OPT)' \
+		LD_OPT='-fsanitize=address,undefined' \
+		SANITIZE=address,undefined
+
+# what has threads and no nginx: pipelines, mailbox, frames, codecs
+check-tsan:
+	@$(MAKE) --no-print-directory -C t/unit SANITIZE=thread \
+		BUILD=$(OUT)/unit-thread test
 
 
 clean:
 	rm -rf $(OUT)
-
-.PHONY:		clean
