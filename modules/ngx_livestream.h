@@ -83,7 +83,9 @@ struct ngx_livestream_stream_s {
     ngx_livestream_pipeline_conf_t  conf;
     ngx_livestream_pipeline_t      *pipeline;   /* NULL while interrupted */
     void                    *session;           /* ngx_rtmp_session_t or NULL */
-    ngx_event_t              timer;
+    ngx_event_t              timer;             /* while interrupted */
+    ngx_livestream_store_query_t  *query;       /* whose end is waited for */
+    ngx_uint_t               live;              /* the store was told */
     ngx_uint_t               ending;            /* ASK_STOP, ASK_DELETE: end
                                                    instead of interrupt */
     const char              *status;            /* to leave in the store */
@@ -120,6 +122,8 @@ void ngx_livestream_stream_failed(ngx_livestream_stream_t *s,
 
 /* "2026-01-31T12:00:00.000Z" into 24 bytes; us since 1970 */
 u_char *ngx_livestream_rfc3339(u_char *p, int64_t us);
+/* s since 1970, or 0 if it is no such text */
+time_t ngx_livestream_parse_rfc3339(ngx_str_t *value);
 int64_t ngx_livestream_now(void);                       /* us since 1970 */
 /* A descriptor in the event loop, level-triggered as foreign libraries want
  * it.  del_fd leaves closing it to the caller. */

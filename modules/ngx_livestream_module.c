@@ -350,7 +350,7 @@ ngx_livestream_init_module(ngx_cycle_t *cycle)
     }
 
     if (fresh) {
-        ngx_livestream_reaper_collect(&lcf->root, cycle->log);
+        ngx_livestream_reaper_collect(cycle, &lcf->root);
     }
 
     return ngx_livestream_store_migrate(cycle,
@@ -529,6 +529,46 @@ ngx_livestream_rfc3339(u_char *p, int64_t us)
                        tm.ngx_tm_year, tm.ngx_tm_mon, tm.ngx_tm_mday,
                        tm.ngx_tm_hour, tm.ngx_tm_min, tm.ngx_tm_sec,
                        (int) (us % 1000000 / 1000));
+}
+
+
+time_t
+ngx_livestream_parse_rfc3339(ngx_str_t *value)
+{
+    u_char      *p;
+    ngx_int_t    n[6];
+    ngx_uint_t   i;
+    struct tm    tm;
+
+    /* where the numbers of "2026-01-31T12:00:00" are */
+    static const struct {
+        u_char   pos;
+        u_char   len;
+    } parts[] = { {0, 4}, {5, 2}, {8, 2}, {11, 2}, {14, 2}, {17, 2} };
+
+    p = value->data;
+
+    if (value->len < sizeof("2026-01-31T12:00:00") - 1) {
+        return 0;
+    }
+
+    for (i = 0; i < 6; i++) {
+        n[i] = ngx_atoi(p + parts[i].pos, parts[i].len);
+        if (n[i] == NGX_ERROR) {
+            return 0;
+        }
+    }
+
+    ngx_memzero(&tm, sizeof(struct tm));
+
+    tm.tm_year = n[0] - 1900;
+    tm.tm_mon = n[1] - 1;
+    tm.tm_mday = n[2];
+    tm.tm_hour = n[3];
+    tm.tm_min = n[4];
+    tm.tm_sec = n[5];
+
+    return timegm(&tm);
 }
 
 

@@ -76,7 +76,7 @@ const char *ngx_livestream_stream_fresh(void);
  */
 
 /* master, new zone: moves what a crash left aside */
-void ngx_livestream_reaper_collect(ngx_str_t *root, ngx_log_t *log);
+void ngx_livestream_reaper_collect(ngx_cycle_t *cycle, ngx_str_t *root);
 /* worker: removes what was moved aside */
 void ngx_livestream_reaper_sweep(ngx_str_t *root, ngx_log_t *log);
 /* worker: removes ROOT/ID/BROADCAST, and ROOT/ID if it is empty then */

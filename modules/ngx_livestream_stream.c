@@ -1,0 +1,1111 @@
+
+/*
+ * Copyright (C) nginx-livestream contributors
+ *
+ * The life of a stream in the worker that owns it; the header draws it.
+ *
+ * Ownership is taken under the zone's mutex, by a publisher's claim or by the
+ * tick, which every worker runs and which adopts what a worker that died or
+ * that was reloaded has left.  What must be told to the store is told before
+ * the stream is let go, so that the next owner's word comes later.
+ *
+ * Event loop only.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_livestream.h"
+#include "ngx_livestream_stream.h"
+
+
+#define NGX_LIVESTREAM_TICK      500            /* ms */
+#define NGX_LIVESTREAM_LINGER    60             /* s, ended streams */
+#define NGX_LIVESTREAM_ABSENT    500            /* ms, without parts */
+
+
+static void ngx_livestream_stream_tick(ngx_event_t *ev);
+static void ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
+    ngx_livestream_core_conf_t *lcf, ngx_uint_t exiting);
+static void ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh);
+static ngx_uint_t ngx_livestream_stream_alive(ngx_livestream_sh_stream_t *sh);
+static ngx_livestream_sh_stream_t *ngx_livestream_stream_room_locked(
+    ngx_livestream_row_t *row, ngx_uint_t max, uint64_t msn,
+    const char **why);
+static ngx_livestream_stream_t *ngx_livestream_stream_create(
+    ngx_livestream_sh_stream_t *sh);
+static ngx_int_t ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
+    ngx_livestream_row_t *row);
+static void ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh);
+static void ngx_livestream_stream_drop(ngx_livestream_stream_t *s);
+static void ngx_livestream_stream_done(void *data, int error,
+    const char *reason);
+static void ngx_livestream_stream_interrupt(ngx_livestream_stream_t *s);
+static void ngx_livestream_stream_told(ngx_livestream_store_result_t *r,
+    void *data);
+static void ngx_livestream_stream_absent(ngx_event_t *ev);
+static void ngx_livestream_stream_end(ngx_livestream_stream_t *s);
+static void ngx_livestream_stream_forget_locked(
+    ngx_livestream_sh_stream_t *sh);
+static ngx_livestream_store_query_t *ngx_livestream_stream_tell(
+    ngx_livestream_stream_t *s, const char *sql, const char *status,
+    ngx_livestream_store_handler_pt handler);
+static void ngx_livestream_stream_hook(ngx_livestream_stream_t *s,
+    size_t offset);
+static void ngx_livestream_stream_variants(ngx_livestream_stream_t *s);
+
+
+ngx_livestream_stream_kick_pt  ngx_livestream_stream_kick;
+
+/* by slot of the registry; those that this worker owns */
+static ngx_livestream_stream_t  **ngx_livestream_streams;
+static ngx_event_t                ngx_livestream_stream_timer;
+static ngx_connection_t           ngx_livestream_stream_dumb;
+static ngx_atomic_uint_t          ngx_livestream_stream_generation;
+
+static const char  ngx_livestream_sql_live[] =
+    "UPDATE live_streams SET status = $2, ended_at = NULL,"
+    " started_at = $3, updated_at = $3 WHERE id = $1";
+
+static const char  ngx_livestream_sql_resumed[] =
+    "UPDATE live_streams SET status = $2, updated_at = $3 WHERE id = $1";
+
+static const char  ngx_livestream_sql_over[] =
+    "UPDATE live_streams SET status = $2, ended_at = $3, updated_at = $3"
+    " WHERE id = $1";
+
+static const char  ngx_livestream_sql_no_variants[] =
+    "DELETE FROM live_stream_variants WHERE live_stream_id = $1";
+
+static const char  ngx_livestream_sql_variant[] =
+    "INSERT INTO live_stream_variants (id, live_stream_id, resolution, width,"
+    " height, bitrate, frame_rate, codec, audio_bitrate, playlist_url,"
+    " segment_pattern, created_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+
+const char *
+ngx_livestream_stream_fresh(void)
+{
+    u_char         now[sizeof("2026-01-31T12:00:00.000Z")];
+    static u_char  sql[512];
+
+    *ngx_livestream_rfc3339(now, ngx_livestream_now()) = '\0';
+
+    (void) ngx_snprintf(sql, sizeof(sql),
+                        "UPDATE live_streams SET"
+                        " status = CASE status WHEN 'stopping' THEN 'stopped'"
+                        " ELSE 'ended' END, ended_at = '%s', updated_at = '%s'"
+                        " WHERE status IN ('live', 'interrupted', 'stopping')"
+                        "%Z", now, now);
+
+    return (const char *) sql;
+}
+
+
+ngx_int_t
+ngx_livestream_stream_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                   i;
+    ngx_livestream_sh_stream_t  *sh;
+    ngx_livestream_core_conf_t  *lcf;
+
+    lcf = ngx_livestream_core_conf(cycle);
+
+    ngx_livestream_streams = ngx_pcalloc(cycle->pool,
+                                         ngx_livestream_sh->nstreams
+                                         * sizeof(ngx_livestream_stream_t *));
+    if (ngx_livestream_streams == NULL
+        || ngx_livestream_bus_add_handler(ngx_livestream_stream_bus)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_livestream_stream_generation = ngx_livestream_sh->generation;
+
+    /* a predecessor that died in this slot is not waited for */
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
+        sh = &ngx_livestream_sh->streams[i];
+
+        if (sh->state != NGX_LIVESTREAM_FREE
+            && sh->owner != 0 && sh->owner != ngx_pid
+            && sh->owner_slot == ngx_process_slot)
+        {
+            sh->owner = 0;
+        }
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    ngx_livestream_stream_dumb.fd = (ngx_socket_t) -1;
+
+    ngx_livestream_stream_timer.handler = ngx_livestream_stream_tick;
+    ngx_livestream_stream_timer.data = &ngx_livestream_stream_dumb;
+    ngx_livestream_stream_timer.log = cycle->log;
+    ngx_livestream_stream_timer.cancelable = 1;
+
+    ngx_add_timer(&ngx_livestream_stream_timer, 1);
+
+    if (ngx_worker == 0) {
+        ngx_livestream_reaper_sweep(&lcf->root, cycle->log);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * A reload hands streams on as interrupted: their publishers come back to a
+ * worker that stays.  Otherwise they are over.
+ */
+
+void
+ngx_livestream_stream_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                i, reloaded;
+    ngx_livestream_stream_t  *s;
+
+    (void) cycle;
+
+    if (ngx_livestream_streams == NULL) {
+        return;
+    }
+
+    reloaded = (ngx_livestream_sh->generation
+                != ngx_livestream_stream_generation);
+
+    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
+
+        s = ngx_livestream_streams[i];
+
+        if (s == NULL) {
+            continue;
+        }
+
+        if (!reloaded && s->ending == 0) {
+            s->ending = NGX_LIVESTREAM_ASK_STOP;
+            s->status = "ended";
+        }
+
+        s->session = NULL;
+
+        if (s->pipeline) {
+            /* calls done(), which interrupts or ends it */
+            ngx_livestream_pipeline_drain(s->pipeline);
+
+        } else if (!reloaded) {
+            ngx_livestream_stream_end(s);
+        }
+
+        s = ngx_livestream_streams[i];
+
+        if (s) {
+            s->sh->draining = 0;
+            s->sh->owner = 0;
+            ngx_livestream_bus_ring(s->sh);
+            ngx_livestream_stream_drop(s);
+        }
+    }
+}
+
+
+static void
+ngx_livestream_stream_tick(ngx_event_t *ev)
+{
+    ngx_uint_t                   i, quit;
+    ngx_livestream_stream_t     *s;
+    ngx_livestream_core_conf_t  *lcf;
+
+    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
+
+    /* told to exit, and no newer configuration has taken over */
+
+    quit = (ngx_exiting && ngx_livestream_sh->generation
+                           == ngx_livestream_stream_generation);
+
+    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
+
+        s = ngx_livestream_streams[i];
+
+        if (s == NULL) {
+            ngx_livestream_stream_look(&ngx_livestream_sh->streams[i], lcf,
+                                       ngx_exiting);
+            continue;
+        }
+
+        s->sh->heartbeat = ngx_time();
+
+        if (quit && s->ending == 0) {
+            s->ending = NGX_LIVESTREAM_ASK_STOP;
+            s->status = "ended";
+
+            if (s->session) {
+                ngx_livestream_stream_kick(s->session, "nginx is stopping");
+
+            } else if (s->pipeline == NULL) {
+                ngx_livestream_stream_end(s);
+            }
+        }
+    }
+
+    ngx_add_timer(ev, NGX_LIVESTREAM_TICK);
+}
+
+
+/* at a stream that is not ours: is it anybody's? */
+
+static void
+ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
+    ngx_livestream_core_conf_t *lcf, ngx_uint_t exiting)
+{
+    u_char      id[NGX_LIVESTREAM_ID_LEN + 1];
+    u_char      broadcast[NGX_LIVESTREAM_ID_LEN + 1];
+    ngx_uint_t  adopt, forget;
+
+    if (sh->state == NGX_LIVESTREAM_FREE
+        || (sh->state == NGX_LIVESTREAM_ENDED && sh->expire > ngx_time())
+        || (sh->state != NGX_LIVESTREAM_ENDED
+            && ngx_livestream_stream_alive(sh)))
+    {
+        return;
+    }
+
+    adopt = 0;
+    forget = 0;
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    if (sh->state == NGX_LIVESTREAM_ENDED) {
+
+        if (sh->expire <= ngx_time()) {
+            ngx_memcpy(id, sh->id, sizeof(id));
+            ngx_memcpy(broadcast, sh->broadcast, sizeof(broadcast));
+
+            ngx_livestream_stream_forget_locked(sh);
+            forget = 1;
+        }
+
+    } else if (sh->state != NGX_LIVESTREAM_FREE && !exiting
+               && !ngx_livestream_stream_alive(sh))
+    {
+        sh->owner = ngx_pid;
+        sh->owner_slot = ngx_process_slot;
+        sh->heartbeat = ngx_time();
+        adopt = 1;
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    if (forget) {
+        ngx_livestream_bus_ring(sh);
+        ngx_livestream_reaper_remove(&lcf->root, id, broadcast,
+                                     ngx_cycle->log);
+    }
+
+    if (adopt) {
+        ngx_livestream_stream_adopt(sh);
+    }
+}
+
+
+static ngx_uint_t
+ngx_livestream_stream_alive(ngx_livestream_sh_stream_t *sh)
+{
+    ngx_pid_t  owner;
+
+    owner = sh->owner;
+
+    if (owner == 0) {
+        return 0;
+    }
+
+    return owner == ngx_pid || kill(owner, 0) == 0 || ngx_errno != ESRCH;
+}
+
+
+static void
+ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh)
+{
+    ngx_uint_t                asked;
+    ngx_livestream_stream_t  *s;
+
+    s = ngx_livestream_streams[sh - ngx_livestream_sh->streams];
+
+    if (s == NULL) {
+        return;
+    }
+
+    if (sh->owner != ngx_pid) {
+        /* claimed by a publisher in another worker, while interrupted */
+        ngx_livestream_stream_drop(s);
+        return;
+    }
+
+    asked = __sync_fetch_and_and(&sh->asked, 0);
+
+    if (asked == 0) {
+        return;
+    }
+
+    if (asked & (NGX_LIVESTREAM_ASK_STOP|NGX_LIVESTREAM_ASK_DELETE)) {
+        s->ending = asked;
+        s->status = (asked & NGX_LIVESTREAM_ASK_DELETE) ? NULL : "stopped";
+    }
+
+    if (s->session) {
+        ngx_livestream_stream_kick(s->session,
+                   (asked == NGX_LIVESTREAM_ASK_YIELD) ? "replaced"
+                                                       : "stopped");
+        return;
+    }
+
+    if (s->ending && s->pipeline == NULL) {
+        ngx_livestream_stream_end(s);
+    }
+}
+
+
+ngx_int_t
+ngx_livestream_ask(ngx_str_t *id, ngx_uint_t what)
+{
+    ngx_int_t                    rc;
+    ngx_livestream_sh_stream_t  *sh;
+
+    if (ngx_livestream_sh == NULL) {
+        return NGX_DECLINED;
+    }
+
+    rc = NGX_DECLINED;
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    sh = ngx_livestream_registry_find_locked(id);
+
+    if (sh && sh->state == NGX_LIVESTREAM_ENDED) {
+        if (what & NGX_LIVESTREAM_ASK_DELETE) {
+            sh->expire = 0;
+            rc = NGX_OK;
+        }
+
+    } else if (sh) {
+        (void) __sync_fetch_and_or(&sh->asked, what);
+        rc = NGX_OK;
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    if (rc == NGX_OK) {
+        ngx_livestream_bus_ring(sh);
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_livestream_stream_claim(ngx_livestream_row_t *row, void *session,
+    ngx_livestream_stream_t **sp, const char **why)
+{
+    uint64_t                     msn;
+    ngx_int_t                    rc;
+    ngx_uint_t                   n, ask, ended;
+    ngx_livestream_stream_t     *s;
+    ngx_livestream_core_conf_t  *lcf;
+    u_char                       broadcast[NGX_LIVESTREAM_ID_LEN + 1];
+    ngx_livestream_sh_stream_t  *sh;
+
+    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
+
+    /*
+     * Media sequence numbers never run backwards, not even over a crash of
+     * the whole nginx, lest caches serve yesterday's segment N for today's:
+     * a stream that was live before goes on at its age in seconds.
+     */
+
+    msn = row->age;
+    ask = 0;
+    ended = 0;
+    rc = NGX_OK;
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    sh = ngx_livestream_registry_find_locked(&row->id);
+
+    if (sh && sh->state == NGX_LIVESTREAM_ENDED) {
+
+        if (sh->ntracks) {
+            msn = ngx_max(msn, sh->tracks[0].state[sh->tracks[0].seq & 3]
+                                   .open.msn + 1);
+        }
+
+        ngx_memcpy(broadcast, sh->broadcast, sizeof(broadcast));
+        ngx_livestream_stream_forget_locked(sh);
+
+        ended = 1;
+        sh = NULL;
+    }
+
+    if (sh == NULL) {
+        sh = ngx_livestream_stream_room_locked(row,
+                                 lcf->max_concurrent_streams, msn, why);
+        if (sh == NULL) {
+            rc = NGX_DECLINED;
+        }
+
+    } else if (!ngx_livestream_stream_alive(sh)) {
+        /* the tick of this or another worker puts it right at once */
+        *why = "its worker is being replaced";
+        rc = NGX_AGAIN;
+
+    } else if (sh->draining) {
+        *why = "the former publisher is being put away";
+        rc = NGX_AGAIN;
+
+    } else if (sh->state != NGX_LIVESTREAM_INTERRUPTED) {
+
+        if ((time_t) sh->last_frame + NGX_LIVESTREAM_SILENCE > ngx_time()) {
+            *why = "already publishing";
+            rc = NGX_BUSY;
+
+        } else {
+            *why = "the former publisher is being put away";
+            ask = (sh->asked & NGX_LIVESTREAM_ASK_YIELD) == 0;
+            rc = NGX_AGAIN;
+        }
+    }
+
+    if (rc == NGX_OK) {
+        sh->state = sh->ntracks ? NGX_LIVESTREAM_LIVE
+                                : NGX_LIVESTREAM_OPENING;
+        sh->owner = ngx_pid;
+        sh->owner_slot = ngx_process_slot;
+        sh->heartbeat = ngx_time();
+        sh->last_frame = ngx_time();
+        sh->expire = 0;
+
+    } else if (ask) {
+        (void) __sync_fetch_and_or(&sh->asked, NGX_LIVESTREAM_ASK_YIELD);
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    if (ended) {
+        ngx_livestream_reaper_remove(&lcf->root, row->id.data, broadcast,
+                                     ngx_cycle->log);
+    }
+
+    if (sh) {
+        ngx_livestream_bus_ring(sh);
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    n = sh - ngx_livestream_sh->streams;
+
+    if (ngx_livestream_streams[n]) {
+        ngx_livestream_stream_drop(ngx_livestream_streams[n]);
+    }
+
+    s = ngx_livestream_stream_create(sh);
+    if (s == NULL) {
+        sh->owner = 0;
+        *why = "out of memory";
+        return NGX_ERROR;
+    }
+
+    if (ngx_livestream_stream_remember(s, row) != NGX_OK) {
+        ngx_livestream_stream_drop(s);
+        sh->owner = 0;
+        *why = "out of memory";
+        return NGX_ERROR;
+    }
+
+    s->session = session;
+    *sp = s;
+
+    return NGX_OK;
+}
+
+
+static ngx_livestream_sh_stream_t *
+ngx_livestream_stream_room_locked(ngx_livestream_row_t *row, ngx_uint_t max,
+    uint64_t msn, const char **why)
+{
+    ngx_uint_t                   i, active;
+    ngx_livestream_sh_t         *sh;
+    ngx_livestream_sh_stream_t  *s;
+
+    sh = ngx_livestream_sh;
+    active = 0;
+
+    for (i = 0; i < sh->nstreams; i++) {
+        if (sh->streams[i].state != NGX_LIVESTREAM_FREE
+            && sh->streams[i].state != NGX_LIVESTREAM_ENDED)
+        {
+            active++;
+        }
+    }
+
+    if (active >= max) {
+        *why = "\"max_concurrent_streams\" is reached";
+        return NULL;
+    }
+
+    s = ngx_livestream_registry_create_locked(&row->id);
+
+    if (s == NULL) {
+        *why = "the registry has no free slot until ended streams are "
+               "forgotten, raise \"max_concurrent_streams\"";
+        return NULL;
+    }
+
+    if (ngx_livestream_uuid(s->broadcast) != NGX_OK) {
+        ngx_livestream_registry_free_locked(s);
+        *why = "getrandom() failed";
+        return NULL;
+    }
+
+    s->msn0 = msn;
+    s->started = ngx_time();
+
+    return s;
+}
+
+
+static ngx_livestream_stream_t *
+ngx_livestream_stream_create(ngx_livestream_sh_stream_t *sh)
+{
+    u_char                      *broadcast;
+    ngx_pool_t                  *pool;
+    ngx_livestream_stream_t     *s;
+    ngx_livestream_core_conf_t  *lcf;
+
+    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
+
+    pool = ngx_create_pool(2048, ngx_cycle->log);
+    if (pool == NULL) {
+        return NULL;
+    }
+
+    s = ngx_pcalloc(pool, sizeof(ngx_livestream_stream_t));
+    if (s == NULL) {
+        ngx_destroy_pool(pool);
+        return NULL;
+    }
+
+    s->ctx = ngx_pcalloc(pool, ngx_livestream_max_module * sizeof(void *));
+    s->id.data = ngx_pcalloc(pool, NGX_LIVESTREAM_ID_LEN + 1);
+    broadcast = ngx_pcalloc(pool, NGX_LIVESTREAM_ID_LEN + 1);
+
+    if (s->ctx == NULL || s->id.data == NULL || broadcast == NULL) {
+        ngx_destroy_pool(pool);
+        return NULL;
+    }
+
+    /* threads must not look into shared memory */
+    ngx_memcpy(broadcast, sh->broadcast, NGX_LIVESTREAM_ID_LEN);
+
+    s->id.len = ngx_strlen(sh->id);
+    ngx_memcpy(s->id.data, sh->id, s->id.len);
+
+    s->sh = sh;
+    s->pool = pool;
+    s->log = ngx_cycle->log;
+    s->status = "ended";
+
+    s->conf.root = (const char *) lcf->root.data;
+    s->conf.id = (const char *) s->id.data;
+    s->conf.broadcast = (const char *) broadcast;
+    s->conf.low_latency = sh->low_latency;
+    s->conf.msn = sh->msn0;
+
+    s->timer.handler = ngx_livestream_stream_absent;
+    s->timer.data = s;
+    s->timer.log = s->log;
+    s->timer.cancelable = 1;
+
+    ngx_livestream_streams[sh - ngx_livestream_sh->streams] = s;
+
+    return s;
+}
+
+
+static ngx_int_t
+ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
+    ngx_livestream_row_t *row)
+{
+    s->title.data = ngx_pstrdup(s->pool, &row->title);
+    s->settings.data = ngx_pnalloc(s->pool, row->settings.len + 1);
+
+    if (s->title.data == NULL || s->settings.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    s->title.len = row->title.len;
+    s->settings.len = row->settings.len;
+
+    ngx_memcpy(s->settings.data, row->settings.data, row->settings.len);
+    s->settings.data[row->settings.len] = '\0';
+
+    /* a stream that is continued keeps the kind of its playlists */
+
+    s->conf.low_latency = s->sh->ntracks ? (int) s->sh->low_latency
+                                         : (int) row->low_latency;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_livestream_stream_start(ngx_livestream_stream_t *s, ngx_uint_t has_video,
+    ngx_uint_t has_audio, ngx_uint_t frame_rate)
+{
+    ngx_uint_t                i;
+    ngx_livestream_module_t  *m;
+
+    s->conf.has_video = has_video;
+    s->conf.has_audio = has_audio;
+    s->conf.frame_rate = frame_rate;
+
+    for (i = 0; ngx_cycle->modules[i]; i++) {
+        if (ngx_cycle->modules[i]->type != NGX_LIVESTREAM_MODULE) {
+            continue;
+        }
+
+        m = ngx_cycle->modules[i]->ctx;
+
+        if (m->hooks.stream_open && m->hooks.stream_open(s) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    s->pipeline = ngx_livestream_pipeline_create(&s->conf, s,
+                                                 ngx_livestream_stream_done);
+    if (s->pipeline == NULL) {
+        ngx_log_error(NGX_LOG_ERR, s->log, ngx_errno,
+                      "stream %V: pipeline cannot be started", &s->id);
+        return NGX_ERROR;
+    }
+
+    if (s->sh->state == NGX_LIVESTREAM_LIVE) {
+        /* continued: what is listed already can be played on */
+        s->live = 1;
+        (void) ngx_livestream_stream_tell(s, ngx_livestream_sql_resumed,
+                                          "live", NULL);
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_livestream_stream_touch(ngx_livestream_stream_t *s)
+{
+    s->sh->last_frame = ngx_time();
+}
+
+
+void
+ngx_livestream_stream_live(ngx_livestream_stream_t *s)
+{
+    if (s->live || s->sh->owner != ngx_pid) {
+        return;
+    }
+
+    s->live = 1;
+    s->sh->state = NGX_LIVESTREAM_LIVE;
+
+    ngx_log_error(NGX_LOG_NOTICE, s->log, 0, "stream %V: live, \"%V\"",
+                  &s->id, &s->title);
+
+    (void) ngx_livestream_stream_tell(s, ngx_livestream_sql_live, "live",
+                                      NULL);
+    ngx_livestream_stream_variants(s);
+
+    ngx_livestream_bus_ring(s->sh);
+}
+
+
+void
+ngx_livestream_stream_failed(ngx_livestream_stream_t *s, const char *reason)
+{
+    if (s->ending) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, s->log, 0, "stream %V: ended by an error: %s",
+                  &s->id, reason);
+
+    s->ending = NGX_LIVESTREAM_ASK_STOP;
+    s->status = "error";
+
+    if (s->session) {
+        ngx_livestream_stream_kick(s->session, reason);
+    }
+}
+
+
+void
+ngx_livestream_stream_detach(ngx_livestream_stream_t *s)
+{
+    s->session = NULL;
+    s->sh->draining = 1;
+
+    if (s->pipeline) {
+        ngx_livestream_pipeline_finish(s->pipeline);
+        return;
+    }
+
+    ngx_livestream_stream_interrupt(s);
+}
+
+
+static void
+ngx_livestream_stream_done(void *data, int error, const char *reason)
+{
+    ngx_livestream_stream_t *s = data;
+
+    uint64_t  dropped;
+
+    dropped = ngx_livestream_pipeline_dropped(s->pipeline);
+
+    ngx_livestream_pipeline_destroy(s->pipeline);
+    s->pipeline = NULL;
+
+    if (dropped) {
+        ngx_log_error(NGX_LOG_WARN, s->log, 0,
+                      "stream %V: %uL frames were dropped, the disk or the "
+                      "machine was too slow", &s->id, dropped);
+    }
+
+    if (error) {
+        ngx_log_error(NGX_LOG_ERR, s->log, error,
+                      "stream %V: ended by an error: %s", &s->id,
+                      reason ? reason : "pipeline failed");
+
+        s->ending = NGX_LIVESTREAM_ASK_STOP;
+        s->status = "error";
+    }
+
+    if (s->session) {
+        /* its close detaches it */
+        ngx_livestream_stream_kick(s->session, "the stream has failed");
+        return;
+    }
+
+    ngx_livestream_stream_interrupt(s);
+}
+
+
+static void
+ngx_livestream_stream_interrupt(ngx_livestream_stream_t *s)
+{
+    ngx_livestream_sh_stream_t  *sh;
+    ngx_livestream_core_conf_t  *lcf;
+
+    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
+    sh = s->sh;
+
+    if (s->ending || lcf->reconnect_window == 0 || sh->ntracks == 0) {
+        ngx_livestream_stream_end(s);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, s->log, 0,
+                  "stream %V: publisher gone, ends in %T s unless it comes "
+                  "back", &s->id, lcf->reconnect_window);
+
+    s->live = 0;
+    sh->interrupted = ngx_livestream_now();
+    sh->expire = ngx_time() + lcf->reconnect_window;
+
+    ngx_livestream_stream_hook(s, offsetof(ngx_livestream_hooks_t,
+                                           stream_interrupted));
+
+    sh->state = NGX_LIVESTREAM_INTERRUPTED;
+
+    s->query = ngx_livestream_stream_tell(s, ngx_livestream_sql_resumed,
+                                          "interrupted",
+                                          ngx_livestream_stream_told);
+    if (s->query == NULL) {
+        sh->draining = 0;
+    }
+
+    ngx_livestream_bus_ring(sh);
+
+    ngx_add_timer(&s->timer, 1);
+}
+
+
+/* the next owner's word to the store comes later than ours from here on */
+
+static void
+ngx_livestream_stream_told(ngx_livestream_store_result_t *r, void *data)
+{
+    ngx_livestream_stream_t *s = data;
+
+    (void) r;
+
+    s->query = NULL;
+    s->sh->draining = 0;
+}
+
+
+static void
+ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh)
+{
+    ngx_livestream_stream_t  *s;
+
+    s = ngx_livestream_stream_create(sh);
+
+    if (s == NULL) {
+        sh->owner = 0;
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, s->log, 0,
+                  "stream %V: taken over from a worker that is gone", &s->id);
+
+    if (sh->state == NGX_LIVESTREAM_INTERRUPTED) {
+        sh->draining = 0;
+        ngx_livestream_stream_hook(s, offsetof(ngx_livestream_hooks_t,
+                                               stream_interrupted));
+        ngx_add_timer(&s->timer, 1);
+
+    } else {
+        ngx_livestream_stream_interrupt(s);
+    }
+
+    ngx_livestream_stream_bus(sh);
+}
+
+
+static void
+ngx_livestream_stream_absent(ngx_event_t *ev)
+{
+    ngx_msec_t                delay;
+    ngx_livestream_stream_t  *s;
+
+    s = ev->data;
+
+    if (s->sh->owner != ngx_pid) {
+        ngx_livestream_stream_drop(s);
+        return;
+    }
+
+    if (s->sh->expire <= ngx_time()) {
+        ngx_livestream_stream_end(s);
+        return;
+    }
+
+    ngx_livestream_stream_hook(s, offsetof(ngx_livestream_hooks_t,
+                                           stream_absent));
+
+    delay = s->sh->part_target / 1000;
+
+    ngx_add_timer(&s->timer, delay ? delay : NGX_LIVESTREAM_ABSENT);
+}
+
+
+static void
+ngx_livestream_stream_end(ngx_livestream_stream_t *s)
+{
+    ngx_livestream_sh_stream_t  *sh;
+
+    sh = s->sh;
+
+    ngx_livestream_stream_hook(s, offsetof(ngx_livestream_hooks_t,
+                                           stream_close));
+
+    if (s->status) {
+        (void) ngx_livestream_stream_tell(s, ngx_livestream_sql_over,
+                                          s->status, NULL);
+
+        ngx_log_error(NGX_LOG_NOTICE, s->log, 0, "stream %V: %s", &s->id,
+                      s->status);
+    }
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    /*
+     * A segment outlives its playlist's last reload by its own duration and
+     * the playlist's.
+     */
+
+    sh->expire = 0;
+
+    if (sh->ntracks && !(s->ending & NGX_LIVESTREAM_ASK_DELETE)) {
+        sh->expire = ngx_time() + NGX_LIVESTREAM_LINGER
+                     + sh->target_duration * (sh->playlist_length + 3);
+    }
+
+    sh->state = NGX_LIVESTREAM_ENDED;
+    sh->owner = 0;
+    sh->draining = 0;
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    ngx_livestream_bus_ring(sh);
+
+    ngx_livestream_stream_drop(s);
+}
+
+
+/* forgets what this worker knows of a stream, not the stream */
+
+static void
+ngx_livestream_stream_drop(ngx_livestream_stream_t *s)
+{
+    if (s->timer.timer_set) {
+        ngx_del_timer(&s->timer);
+    }
+
+    if (s->query) {
+        ngx_livestream_store_cancel(s->query);
+    }
+
+    ngx_livestream_streams[s->sh - ngx_livestream_sh->streams] = NULL;
+
+    ngx_destroy_pool(s->pool);
+}
+
+
+static void
+ngx_livestream_stream_forget_locked(ngx_livestream_sh_stream_t *sh)
+{
+    ngx_livestream_registry_free_locked(sh);
+}
+
+
+static void
+ngx_livestream_stream_hook(ngx_livestream_stream_t *s, size_t offset)
+{
+    void                     (*hook)(ngx_livestream_stream_t *s);
+    ngx_uint_t                 i;
+    ngx_livestream_module_t   *m;
+
+    for (i = 0; ngx_cycle->modules[i]; i++) {
+        if (ngx_cycle->modules[i]->type != NGX_LIVESTREAM_MODULE) {
+            continue;
+        }
+
+        m = ngx_cycle->modules[i]->ctx;
+        hook = *(void (**)(ngx_livestream_stream_t *))
+                   ((u_char *) &m->hooks + offset);
+
+        if (hook) {
+            hook(s);
+        }
+    }
+}
+
+
+static ngx_livestream_store_query_t *
+ngx_livestream_stream_tell(ngx_livestream_stream_t *s, const char *sql,
+    const char *status, ngx_livestream_store_handler_pt handler)
+{
+    u_char                         now[sizeof("2026-01-31T12:00:00.000Z")];
+    ngx_str_t                      params[3];
+    ngx_livestream_store_query_t  *q;
+
+    params[0] = s->id;
+
+    params[1].data = (u_char *) status;
+    params[1].len = ngx_strlen(status);
+
+    params[2].data = now;
+    params[2].len = ngx_livestream_rfc3339(now, ngx_livestream_now()) - now;
+
+    q = ngx_livestream_store_exec(sql, params, 3, handler, s);
+
+    if (q == NULL) {
+        ngx_log_error(NGX_LOG_ERR, s->log, 0,
+                      "stream %V: status \"%s\" could not be stored",
+                      &s->id, status);
+    }
+
+    return q;
+}
+
+
+static void
+ngx_livestream_stream_variants(ngx_livestream_stream_t *s)
+{
+    u_char                   buf[1024], *p;
+    uint64_t                 audio;
+    ngx_str_t                params[12];
+    ngx_uint_t               i, n;
+    ngx_livestream_track_t  *t;
+
+    (void) ngx_livestream_store_exec(ngx_livestream_sql_no_variants, &s->id, 1,
+                                     NULL, NULL);
+    audio = 0;
+
+    for (i = 0; i < s->sh->ntracks; i++) {
+        if (s->sh->tracks[i].media == NGX_LIVESTREAM_AUDIO) {
+            audio = s->sh->tracks[i].average;
+        }
+    }
+
+    for (i = 0; i < s->sh->ntracks; i++) {
+        t = &s->sh->tracks[i];
+
+        if (t->media != NGX_LIVESTREAM_VIDEO) {
+            continue;
+        }
+
+        p = buf;
+        n = 0;
+
+        params[n].data = p;
+        if (ngx_livestream_uuid(p) != NGX_OK) {
+            return;
+        }
+        params[n++].len = NGX_LIVESTREAM_ID_LEN;
+        p += NGX_LIVESTREAM_ID_LEN;
+
+        params[n++] = s->id;
+
+#define ngx_livestream_variant(...)                                           \
+        params[n].data = p;                                                   \
+        p = ngx_slprintf(p, buf + sizeof(buf), __VA_ARGS__);                  \
+        params[n].len = p - params[n].data;                                   \
+        n++
+
+        ngx_livestream_variant("%s", t->name);
+        ngx_livestream_variant("%uD", t->width);
+        ngx_livestream_variant("%uD", t->height);
+        ngx_livestream_variant("%uA", t->bandwidth);
+        ngx_livestream_variant("%uD.%03uD", t->frame_rate / 1000,
+                               t->frame_rate % 1000);
+        ngx_livestream_variant("%s", ngx_livestream_codec_name(t->codec));
+        ngx_livestream_variant("%uL", audio);
+        ngx_livestream_variant("/streams/%V/%s/playlist.m3u8", &s->id,
+                               t->name);
+        ngx_livestream_variant("segment-%%d.m4s");
+
+        params[n].data = p;
+        p = ngx_livestream_rfc3339(p, ngx_livestream_now());
+        params[n].len = p - params[n].data;
+        n++;
+
+#undef ngx_livestream_variant
+
+        if (ngx_livestream_store_exec(ngx_livestream_sql_variant, params, n,
+                                      NULL, NULL)
+            == NULL)
+        {
+            ngx_log_error(NGX_LOG_ERR, s->log, 0,
+                          "stream %V: variant \"%s\" could not be stored",
+                          &s->id, t->name);
+        }
+    }
+}
