@@ -93,13 +93,17 @@ $(NGX)/objs/Makefile: $(OUT)/settings $(HERE)/config $(HERE)/scripts/configure \
 # nginx's own Makefile knows what is to be made anew
 $(OUT)/modules.conf: $(NGX)/objs/Makefile FORCE
 	@$(MAKE) --no-print-directory -s $(JOBS) -C $(NGX) -f objs/Makefile modules
+	@: > $@.new
 	@for m in $(BUILT); do \
+		[ -f $(NGX)/objs/$$m.so ] || continue; \
+		case $$m in ngx_rtmp_module) ;; *) \
+			echo "load_module $(OUT)/$$m.so;" >> $@.new ;; esac; \
 		cmp -s $(NGX)/objs/$$m.so $(OUT)/$$m.so || { \
 			cp $(NGX)/objs/$$m.so $(OUT)/$$m.so.new && \
 			mv $(OUT)/$$m.so.new $(OUT)/$$m.so && \
 			echo "   built $(BUILD)/$$m.so"; } || exit 1; \
 	done
-	@printf 'load_module %s;\n' $(MODULES:%=$(OUT)/%.so) > $@
+	@mv $@.new $@
 
 $(NGX)/objs/nginx: $(NGX)/objs/Makefile FORCE
 	@$(MAKE) --no-print-directory -s $(JOBS) -C $(NGX) -f objs/Makefile binary
