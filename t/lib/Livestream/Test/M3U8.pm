@@ -15,7 +15,7 @@ package Livestream::Test::M3U8;
 #                     msn counts from MEDIA-SEQUENCE, skipped ones included
 #   {open}            the same for what follows the last segment: {msn},
 #                     {parts}, {map}, {pdt}, {discontinuity}
-#   part              { URI, DURATION, INDEPENDENT, GAP, BYTERANGE, index, msn }
+#   part              { URI, DURATION, INDEPENDENT, GAP, index, msn, ... }
 #   {hints}           PRELOAD-HINTs
 #   {reports}         RENDITION-REPORTs
 #   {variants}        [{ uri, BANDWIDTH, CODECS, ... }, ...]
