@@ -99,7 +99,7 @@ extern ngx_uint_t    ngx_livestream_max_module;
 
 
 #define ngx_livestream_get_conf(cycle, module)                               \
-    ((*(void ***) ngx_get_conf((cycle)->conf_ctx, ngx_livestream_module))    \
+    (((void **) ngx_get_conf((cycle)->conf_ctx, ngx_livestream_module))      \
         [(module).ctx_index])
 
 /* NULL when the configuration has no livestream{} block */
