@@ -1,0 +1,130 @@
+#!/usr/bin/env node
+/*
+ * Publishes a picture that carries the wall clock, with a tone.
+ *
+ *     node publish.mjs [--fps 30] [--gop 1] [--no-audio] RTMP_URL
+ *
+ * Frames are made here at their time, 640x360, and piped to ffmpeg, which is
+ * told to hold nothing back: what is measured is the server and the player.
+ * Ends with ffmpeg, or on SIGTERM.
+ */
+
+import {spawn} from "node:child_process";
+import {pathToFileURL} from "node:url";
+import {parseArgs} from "node:util";
+
+import {BLOCK, ROWS, WIDTH, encode} from "./clock.mjs";
+
+
+const HEIGHT = 360;
+const BLACK = 16;
+const WHITE = 235;
+
+
+/* A frame in yuv420p.  All of it but the clock and the moving bar stays. */
+class Picture {
+    constructor() {
+        this.frame = Buffer.alloc(WIDTH * HEIGHT * 3 / 2, 128);
+
+        for (let y = ROWS; y < HEIGHT; y++) {
+            this.#row(y, -1);
+        }
+    }
+
+    #row(y, bar) {
+        for (let x = 0; x < WIDTH; x++) {
+            this.frame[y * WIDTH + x] = x >= bar && x < bar + 48 && bar >= 0
+                ? 220 : 40 + (x + y) % 128;
+        }
+    }
+
+    draw(n, ms) {
+        encode(ms).forEach((bit, i) => {
+            for (let y = 0; y < ROWS; y++) {
+                const at = y * WIDTH + i * BLOCK;
+
+                this.frame.fill(bit ? WHITE : BLACK, at, at + BLOCK);
+            }
+        });
+
+        for (let y = 160; y < 224; y++) {
+            this.#row(y, n * 4 % (WIDTH - 48));
+        }
+
+        return Buffer.from(this.frame);
+    }
+}
+
+
+function command(url, {fps, gop, audio}) {
+    const video = ["-f", "rawvideo", "-pixel_format", "yuv420p",
+                   "-video_size", WIDTH + "x" + HEIGHT, "-framerate", fps,
+                   "-probesize", 32, "-analyzeduration", 0,
+                   "-fflags", "nobuffer", "-i", "pipe:0"];
+    const tone = ["-re", "-f", "lavfi", "-i",
+                  "sine=frequency=440:sample_rate=48000"];
+    const encoders = ["-c:v", "libx264", "-preset", "ultrafast",
+                      "-tune", "zerolatency", "-pix_fmt", "yuv420p",
+                      "-g", fps * gop, "-keyint_min", fps * gop,
+                      "-sc_threshold", 0, "-b:v", "800k",
+                      "-x264-params", "threads=1"];
+
+    return ["-hide_banner", "-loglevel", "error", ...video,
+            ...(audio ? tone : []), ...encoders,
+            ...(audio ? ["-c:a", "aac", "-b:a", "64k"] : []),
+            "-flush_packets", 1, "-f", "flv", url].map(String);
+}
+
+
+/* Returns the ffmpeg process; ended by stop() or by itself. */
+export function publish(url, options) {
+    const {fps = 30, gop = 1, audio = true} = options || {};
+    const ffmpeg = spawn("ffmpeg", command(url, {fps, gop, audio}),
+                         {stdio: ["pipe", "ignore", "inherit"]});
+    const picture = new Picture();
+    const begun = performance.now();
+    let n = 0;
+    let blocked = false;
+
+    /* ffmpeg counts frames, so none is left out; one that had to wait for it
+     * shows the time at which it was taken */
+    function due() {
+        while (!blocked && n <= (performance.now() - begun) / 1000 * fps) {
+            blocked = !ffmpeg.stdin.write(picture.draw(n++, Date.now()));
+        }
+    }
+
+    const timer = setInterval(due, 2);
+
+    ffmpeg.stdin.on("drain", () => { blocked = false; due(); });
+    ffmpeg.stdin.on("error", () => clearInterval(timer));
+    ffmpeg.on("exit", () => clearInterval(timer));
+
+    ffmpeg.stop = () => {
+        clearInterval(timer);
+        ffmpeg.kill("SIGINT");
+    };
+
+    return ffmpeg;
+}
+
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+    const {values, positionals} = parseArgs({
+        allowPositionals: true,
+        options: {
+            fps: {type: "string", default: "30"},
+            gop: {type: "string", default: "1"},
+            "no-audio": {type: "boolean", default: false},
+        },
+    });
+
+    const ffmpeg = publish(positionals[0], {
+        fps: Number(values.fps), gop: Number(values.gop),
+        audio: !values["no-audio"],
+    });
+
+    ffmpeg.on("exit", (code) => process.exit(code ?? 1));
+    process.on("SIGTERM", ffmpeg.stop);
+    process.on("SIGINT", ffmpeg.stop);
+}

@@ -1,0 +1,92 @@
+/*
+ * Holds a Chromium for a test: see t/lib/Livestream/Test/Browser.pm.
+ *
+ *     node driver.mjs SOCKET
+ *
+ * Listens on a unix socket for one client.  A line is a request,
+ * ["name", argument, ...]; the answer is a line, {"ok": value} or
+ * {"error": text}.  Ends with its client.
+ */
+
+import net from "node:net";
+import readline from "node:readline";
+
+import {launch} from "../../bench/glass/browser.mjs";
+import {serve} from "../../bench/glass/site.mjs";
+
+
+const site = await serve();
+const browser = await launch();
+let messages = [];
+let page;
+
+
+async function openPage(url, options) {
+    await page?.context().close();
+    messages = [];
+
+    const context = await browser.newContext(options || {});
+
+    page = await context.newPage();
+    page.on("pageerror", (e) => messages.push("uncaught: " + e.message));
+    page.on("console", (m) => {
+        if (m.type() === "error") {
+            messages.push(m.text() + " " + m.location().url);
+        }
+    });
+
+    await page.goto(url);
+}
+
+
+const commands = {
+    open: openPage,
+
+    /* the page with a player and nothing else, of another origin */
+    play: (src, config) => openPage(site.url(src, config)),
+
+    eval: (js) => page.evaluate(js),
+
+    /* until the expression is true */
+    wait: (js, seconds) => page.waitForFunction(js, null,
+                               {timeout: seconds * 1000, polling: 100})
+        .then(() => true, (e) => {
+            if (e.name === "TimeoutError") {
+                return false;
+            }
+
+            throw e;
+        }),
+
+    click: (what) => page.click(what, {timeout: 5000}),
+    fill: (what, text) => page.fill(what, text, {timeout: 5000}),
+    press: (key) => page.keyboard.press(key),
+    screenshot: (path) => page.screenshot({path}).then(() => true),
+    messages: () => messages,
+};
+
+
+async function answer(line) {
+    try {
+        const [name, ...args] = JSON.parse(line);
+
+        return {ok: await commands[name](...args) ?? null};
+
+    } catch (e) {
+        return {error: String(e.message || e)};
+    }
+}
+
+
+const server = net.createServer(async (client) => {
+    server.close();
+
+    for await (const line of readline.createInterface({input: client})) {
+        client.write(JSON.stringify(await answer(line)) + "\n");
+    }
+
+    await browser.close();
+    process.exit(0);
+});
+
+server.listen(process.argv[2]);

@@ -1,0 +1,69 @@
+# hls.js under its default settings, on a page of another origin: half a minute
+# without a stall, at the latency that parts of half a second allow, and the
+# end of the stream.
+
+use Livestream::Test;
+use Livestream::Test::Browser;
+
+use constant SECONDS => 30;
+
+my $t = Livestream::Test->new(livestream => 'part_duration 500ms;
+                                             segment_duration 4s;
+                                             reconnect_window 2s;');
+$t->start;
+
+my $s = $t->create;
+my $publisher = Livestream::Test::Browser::publish_clock($t, $s);
+my $b = Livestream::Test::Browser->start($t);
+
+ok($t->wait_live($s), 'the stream can be played');
+ok($b->eval(q{MediaSource.isTypeSupported(
+       'video/mp4; codecs="avc1.42c01e,mp4a.40.2"')}),
+   'this Chromium decodes H.264 and AAC');
+
+$b->play($t->url($s, 'master.m3u8'));
+ok($b->started, 'it plays') or diag($b->why);
+
+my $first = $b->report->{firstFrame};
+cmp_ok($first, '<=', Livestream::Test::slow(1000),
+       'the first frame comes within a second');
+
+# where the buffer settles is no stall, but no measure of latency either
+ok($b->wait('player.report().seconds > 3'), 'it goes on');
+$b->mark;
+ok($b->wait('player.report().seconds >= ' . SECONDS, SECONDS + 10),
+   'for half a minute');
+
+my $r = $b->report;
+
+is($r->{stalls}, 0, 'without waiting for data');
+is_deeply($r->{errors}, [], 'and without an error');
+is_deeply($r->{jumps}, [], 'or a seek');
+ok($r->{lowLatency}, 'by parts');
+cmp_ok(abs($r->{played} - $r->{seconds}), '<', 0.5, 'in real time')
+    or diag("$r->{played} s played in $r->{seconds} s");
+cmp_ok($r->{longest}, '<', Livestream::Test::slow(500),
+       'with no picture held for long');
+cmp_ok($r->{ages}{n}, '>', 300, 'the clock in the picture is read');
+cmp_ok($r->{ages}{median}, '<=', Livestream::Test::slow(2500),
+       'the picture is 2.5 s old');
+cmp_ok($r->{ages}{p95}, '<=', Livestream::Test::slow(3000),
+       'and hardly ever 3 s');
+cmp_ok(abs($r->{dates}{median} - $r->{ages}{median}), '<',
+       Livestream::Test::slow(350),
+       'EXT-X-PROGRAM-DATE-TIME says the same');
+
+diag(sprintf 'glass to glass: median %.2f s, p95 %.2f s; first frame %.2f s',
+     $r->{ages}{median} / 1000, $r->{ages}{p95} / 1000, $first / 1000);
+
+# the publisher ends and does not come back
+kill TERM => $publisher;
+ok($b->wait('player.report().ended', 20), 'the end of the stream is the end')
+    or diag($b->why);
+is_deeply([grep { $_->{fatal} } @{ $b->report->{errors} }], [],
+          'without a fatal error');
+is_deeply($b->messages, [], 'and nothing was refused, CORS included');
+
+$b->stop;
+$t->stop;
+done_testing();

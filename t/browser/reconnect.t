@@ -1,0 +1,53 @@
+# The publisher drops and comes back after some seconds: the picture freezes,
+# and then the same page plays on, by itself.
+
+use Livestream::Test;
+use Livestream::Test::Browser;
+
+my $t = Livestream::Test->new(livestream => 'part_duration 500ms;
+                                             segment_duration 2s;
+                                             reconnect_window 30s;');
+$t->start;
+
+my $s = $t->create;
+my $b = Livestream::Test::Browser->start($t);
+my $p = $t->publish($s);
+
+ok($t->wait_live($s), 'the stream can be played');
+$b->play($t->url($s, 'master.m3u8'));
+ok($b->started, 'it plays') or diag($b->why);
+ok($b->wait('player.report().seconds > 3'), 'for a while');
+
+for my $away (3, 5) {
+    $p->kill;
+    $b->mark;
+
+    ok($b->wait("player.report().seconds > $away"), "$away s nobody publishes");
+    $p = $t->publish($s);
+
+    ok(wait_for {
+           my $r = $b->report;
+           $r->{frames} && $r->{silent} < 300 && $r->{seconds} > $away + 4
+       } 30, 'then the picture moves again') or diag($b->why);
+
+    is_deeply([grep { $_->{fatal} } @{ $b->report->{errors} }], [],
+              'without a fatal error');
+
+    $b->mark;
+    ok($b->wait('player.report().seconds > 8', 15), 'and goes on');
+
+    my $r = $b->report;
+
+    is($r->{stalls}, 0, 'without waiting for data') or diag($b->why);
+    cmp_ok(abs($r->{played} - $r->{seconds}), '<', 0.5, 'in real time');
+    ok(!$r->{ended}, 'as the same stream');
+}
+
+my $m = $t->playlist($s, 'source');
+ok((grep { $_->{discontinuity} } @{ $m->{segments} }),
+   'the playlist says where');
+
+$b->stop;
+$p->stop;
+$t->stop;
+done_testing();
