@@ -25,10 +25,12 @@ for my $away (3, 5) {
     ok($b->wait("player.report().seconds > $away"), "$away s nobody publishes");
     $p = $t->publish($s);
 
-    ok(wait_for {
-           my $r = $b->report;
-           $r->{frames} && $r->{silent} < 300 && $r->{seconds} > $away + 4
-       } 30, 'then the picture moves again') or diag($b->why);
+    my $moves = wait_for {
+        my $r = $b->report;
+        $r->{frames} && $r->{silent} < 300 && $r->{seconds} > $away + 4;
+    } 30;
+
+    ok($moves, 'then the picture moves again') or diag($b->why);
 
     is_deeply([grep { $_->{fatal} } @{ $b->report->{errors} }], [],
               'without a fatal error');
