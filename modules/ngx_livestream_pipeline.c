@@ -208,7 +208,6 @@ static int
 ngx_livestream_pipeline_start(ngx_livestream_pipeline_t *p)
 {
     int             err;
-    char            name[16];
     sigset_t        set, old;
     pthread_attr_t  attr;
 
@@ -237,12 +236,6 @@ ngx_livestream_pipeline_start(ngx_livestream_pipeline_t *p)
     }
 
     (void) pthread_attr_destroy(&attr);
-
-    if (err == 0) {
-        (void) snprintf(name, sizeof(name), "ls-%.12s",
-                        p->conf->id ? p->conf->id : "");
-        (void) pthread_setname_np(p->thread, name);
-    }
 
     return err;
 }
@@ -444,6 +437,12 @@ static void *
 ngx_livestream_pipeline_thread(void *data)
 {
     ngx_livestream_pipeline_t *p = data;
+
+    char  name[16];
+
+    (void) snprintf(name, sizeof(name), "ls-%.12s",
+                    p->conf->id ? p->conf->id : "");
+    (void) pthread_setname_np(pthread_self(), name);
 
     ngx_livestream_pipeline_open(p);
 
