@@ -52,7 +52,7 @@ typedef struct {
     uint8_t          cts;       /* enhanced tags have composition times */
     char             fourcc[5];
     /* the configuration record's size, or -1 if it can't be had */
-    int            (*record)(const AVCodecParameters *par, uint8_t *p);
+    int            (*record)(const AVStream *st, uint8_t *p);
 } flvmux_codec_t;
 
 
@@ -78,11 +78,12 @@ static int flvmux_compare(const void *one, const void *two);
 static int flvmux_config(flvmux_reader_t *r, int i, flvmux_body_t *body);
 static int flvmux_metadata(flvmux_reader_t *r, flvmux_body_t *body);
 static int flvmux_store(flvmux_body_t *body, const uint8_t *data, size_t len);
-static int flvmux_record_boxed(const AVCodecParameters *par, uint8_t *p);
-static int flvmux_record_av1(const AVCodecParameters *par, uint8_t *p);
-static int flvmux_record_vp9(const AVCodecParameters *par, uint8_t *p);
-static int flvmux_record_plain(const AVCodecParameters *par, uint8_t *p);
-static int flvmux_record_flac(const AVCodecParameters *par, uint8_t *p);
+static int flvmux_record_boxed(const AVStream *st, uint8_t *p);
+static int flvmux_record_av1(const AVStream *st, uint8_t *p);
+static int flvmux_record_vp9(const AVStream *st, uint8_t *p);
+static uint8_t flvmux_vp9_level(const AVStream *st);
+static int flvmux_record_plain(const AVStream *st, uint8_t *p);
+static int flvmux_record_flac(const AVStream *st, uint8_t *p);
 
 
 static const flvmux_codec_t  flvmux_codecs[] = {
@@ -499,7 +500,7 @@ flvmux_config(flvmux_reader_t *r, int i, flvmux_body_t *body)
         p += 4;
     }
 
-    n = codec->record(r->stream[i]->codecpar, p);
+    n = codec->record(r->stream[i], p);
 
     if (n < 0) {
         return -1;
@@ -592,44 +593,54 @@ flvmux_store(flvmux_body_t *body, const uint8_t *data, size_t len)
 
 /* avcC, hvcC: version 1; Annex B begins with a zero */
 static int
-flvmux_record_boxed(const AVCodecParameters *par, uint8_t *p)
+flvmux_record_boxed(const AVStream *st, uint8_t *p)
 {
+    const AVCodecParameters  *par;
+
+    par = st->codecpar;
+
     if (par->extradata_size < 7 || par->extradata[0] != 1) {
         return -1;
     }
 
-    return flvmux_record_plain(par, p);
+    return flvmux_record_plain(st, p);
 }
 
 
 static int
-flvmux_record_av1(const AVCodecParameters *par, uint8_t *p)
+flvmux_record_av1(const AVStream *st, uint8_t *p)
 {
+    const AVCodecParameters  *par;
+
+    par = st->codecpar;
+
     if (par->extradata_size < 4 || par->extradata[0] != 0x81) {
         return -1;
     }
 
-    return flvmux_record_plain(par, p);
+    return flvmux_record_plain(st, p);
 }
 
 
 /* libavformat has no record of VP9 to give, only what it read from one */
 static int
-flvmux_record_vp9(const AVCodecParameters *par, uint8_t *p)
+flvmux_record_vp9(const AVStream *st, uint8_t *p)
 {
     int                        chroma;
+    const AVCodecParameters   *par;
     const AVPixFmtDescriptor  *desc;
 
+    par = st->codecpar;
     desc = av_pix_fmt_desc_get(par->format);
 
-    if (desc == NULL || par->profile < 0 || par->level <= 0) {
+    if (desc == NULL || par->profile < 0) {
         return -1;
     }
 
     chroma = desc->log2_chroma_h ? 1 : desc->log2_chroma_w ? 2 : 3;
 
     p[0] = (uint8_t) par->profile;
-    p[1] = (uint8_t) par->level;
+    p[1] = flvmux_vp9_level(st);
     p[2] = (uint8_t) (desc->comp[0].depth << 4 | chroma << 1
                       | (par->color_range == AVCOL_RANGE_JPEG));
     p[3] = (uint8_t) par->color_primaries;
@@ -642,9 +653,54 @@ flvmux_record_vp9(const AVCodecParameters *par, uint8_t *p)
 }
 
 
-static int
-flvmux_record_plain(const AVCodecParameters *par, uint8_t *p)
+/* the lowest level whose limits the picture and its rate keep */
+static uint8_t
+flvmux_vp9_level(const AVStream *st)
 {
+    size_t   i;
+    int64_t  size, rate;
+
+    static const struct {
+        uint8_t   level;
+        int64_t   rate;         /* luma samples a second */
+        int64_t   size;         /* of a picture */
+    } levels[] = {
+        { 10, 829440, 36864 },
+        { 11, 2764800, 73728 },
+        { 20, 4608000, 122880 },
+        { 21, 9216000, 245760 },
+        { 30, 20736000, 552960 },
+        { 31, 36864000, 983040 },
+        { 40, 83558400, 2228224 },
+        { 41, 160432128, 2228224 },
+        { 50, 311951360, 8912896 },
+        { 51, 588251136, 8912896 },
+        { 52, 1176502272, 8912896 },
+        { 60, 1176502272, 35651584 },
+        { 61, 2353004544, 35651584 }
+    };
+
+    size = (int64_t) st->codecpar->width * st->codecpar->height;
+    rate = av_rescale(size, st->avg_frame_rate.num,
+                      st->avg_frame_rate.den ? st->avg_frame_rate.den : 1);
+
+    for (i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (size <= levels[i].size && rate <= levels[i].rate) {
+            return levels[i].level;
+        }
+    }
+
+    return 62;
+}
+
+
+static int
+flvmux_record_plain(const AVStream *st, uint8_t *p)
+{
+    const AVCodecParameters  *par;
+
+    par = st->codecpar;
+
     if (par->extradata_size == 0
         || par->extradata_size > FLVMUX_RECORD_MAX)
     {
@@ -659,8 +715,12 @@ flvmux_record_plain(const AVCodecParameters *par, uint8_t *p)
 
 /* libavformat keeps STREAMINFO alone; the mark and a block header go first */
 static int
-flvmux_record_flac(const AVCodecParameters *par, uint8_t *p)
+flvmux_record_flac(const AVStream *st, uint8_t *p)
 {
+    const AVCodecParameters  *par;
+
+    par = st->codecpar;
+
     if (par->extradata_size != 34) {
         return -1;
     }
