@@ -10,7 +10,7 @@
 
 import * as api from "./api.js";
 import {Detail} from "./detail.js";
-import {h, setText} from "./dom.js";
+import {h, icon, setText} from "./dom.js";
 import {form, withoutKey} from "./form.js";
 import * as list from "./list.js";
 import {reveal} from "./publish.js";
@@ -67,11 +67,10 @@ function title(text) {
 }
 
 
-function sheet(heading, lead, ...content) {
+function sheet(heading, lead, back, ...content) {
     return h("div.sheet", {},
         h("header.head", {},
-          h("a.back", {href: "#/", "aria-label": "All streams"},
-            h("span", {"aria-hidden": "true"}, "‹")),
+          h("a.back", {href: back, "aria-label": "Back"}, icon("back")),
           h("div", {}, h("h1", {}, heading), lead && h("p.lead", {}, lead))),
         ...content);
 }
@@ -80,7 +79,7 @@ function sheet(heading, lead, ...content) {
 function newPage() {
     title("New stream");
     main.append(sheet("New stream",
-        "You get a key and an RTMP URL to publish to.",
+        "You get a key and an RTMP URL to publish to.", "#/",
         form(null, (stream) => {
             reveal(stream.id, stream.rtmp_ingest_url);
             location.hash = "#/streams/" + encodeURIComponent(stream.id);
@@ -158,11 +157,11 @@ async function streamPage(id, action) {
     title(stream.title);
 
     if (action === "edit") {
+        const back = "#/streams/" + encodeURIComponent(id);
+
         main.append(sheet("Edit stream",
-            "Timing changes with the next broadcast.",
-            form(stream, () => {
-                location.hash = "#/streams/" + encodeURIComponent(id);
-            })));
+            "Timing changes with the next broadcast.", back,
+            form(stream, () => { location.hash = back; })));
         return;
     }
 
@@ -238,6 +237,7 @@ function drawSummary() {
         ? live + " live · " + all.length + (streams.more ? "+" : "")
           + (all.length === 1 ? " stream" : " streams") : "");
     summary.classList.toggle("on", live > 0);
+    shell.classList.toggle("empty", streams.loaded && !all.length);
 }
 
 
