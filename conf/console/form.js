@@ -170,9 +170,10 @@ function numberField({name, label, unit, hint}, value) {
 }
 
 
-/* Settings that this form does not know are left as they are. */
+/* PATCH merges settings: those that this form does not know stay as they are,
+ * null takes one away. */
 function body(fields, stream) {
-    const answer = {settings: {...stream?.settings}};
+    const answer = {settings: {}};
 
     for (const f of fields) {
         const value = f.read();
@@ -184,11 +185,11 @@ function body(fields, stream) {
         if (!f.setting) {
             answer[f.name] = value;
 
-        } else if (value === undefined) {
-            delete answer.settings[f.name];
-
-        } else {
+        } else if (value !== undefined) {
             answer.settings[f.name] = value;
+
+        } else if (stream?.settings && f.name in stream.settings) {
+            answer.settings[f.name] = null;
         }
     }
 
