@@ -40,6 +40,9 @@
 #define NGX_LIVESTREAM_FMP4_TFDT_SIZE  20
 #define NGX_LIVESTREAM_FMP4_TRUN_SIZE  20
 #define NGX_LIVESTREAM_FMP4_BOX_SIZE   8
+#define NGX_LIVESTREAM_FMP4_VPCC_SIZE  12
+
+#define NGX_LIVESTREAM_FMP4_VERSION_1  (1 << 24)
 
 /* tfhd */
 #define NGX_LIVESTREAM_FMP4_DEFAULT_DURATION  0x000008
@@ -57,10 +60,6 @@
 /* a sample: depends on no other; depends on others and is no sync sample */
 #define NGX_LIVESTREAM_FMP4_SYNC              0x02000000
 #define NGX_LIVESTREAM_FMP4_NON_SYNC          0x01010000
-
-
-#define ngx_livestream_fmp4_fourcc(p, s)                                     \
-    (memcpy(p, s, 4), (p) + 4)
 
 
 typedef struct {
@@ -87,11 +86,16 @@ static enum AVPixelFormat ngx_livestream_fmp4_format(
     const ngx_livestream_codec_t *codec);
 static int ngx_livestream_fmp4_header(AVFormatContext *oc,
     const ngx_livestream_codec_t *codec, uint8_t **data, size_t *len);
+static uint8_t *ngx_livestream_fmp4_entries(uint8_t *p,
+    const ngx_livestream_fmp4_layout_t *l, ngx_livestream_media_e media,
+    const ngx_livestream_fmp4_sample_t *samples, unsigned nsamples);
 static void ngx_livestream_fmp4_layout(ngx_livestream_fmp4_layout_t *l,
     ngx_livestream_media_e media, const ngx_livestream_fmp4_sample_t *samples,
     unsigned nsamples);
 static uint32_t ngx_livestream_fmp4_flags(ngx_livestream_media_e media,
     const ngx_livestream_fmp4_sample_t *sample);
+static uint8_t *ngx_livestream_fmp4_box(uint8_t *p, uint32_t size,
+    const char *type);
 static uint8_t *ngx_livestream_fmp4_32(uint8_t *p, uint32_t value);
 
 
@@ -227,29 +231,33 @@ ngx_livestream_fmp4_stream(AVStream *st, const ngx_livestream_codec_t *codec)
 /*
  * The muxer copies every other configuration as it is, but makes vpcC itself:
  *
- *     profile 8, level 8, bit depth 4, chroma 3, full range 1,
- *     primaries 8, transfer 8, matrix 8, length of initialization data 16
+ *     version and flags 32, profile 8, level 8, bit depth 4, chroma 3,
+ *     full range 1, primaries 8, transfer 8, matrix 8, length 16
  */
 
 static void
 ngx_livestream_fmp4_color(AVCodecParameters *par,
     const ngx_livestream_codec_t *codec)
 {
-    if (codec->id != NGX_LIVESTREAM_CODEC_VP9) {
+    const uint8_t  *vpcc;
+
+    if (codec->id != NGX_LIVESTREAM_CODEC_VP9
+        || codec->config_len < NGX_LIVESTREAM_FMP4_VPCC_SIZE)
+    {
         return;
     }
+
+    vpcc = codec->config;
 
     par->format = ngx_livestream_fmp4_format(codec);
 
-    if (codec->config_len < 8) {
-        return;
-    }
-
-    par->color_range = (codec->config[2] & 1) ? AVCOL_RANGE_JPEG
-                                              : AVCOL_RANGE_MPEG;
-    par->color_primaries = codec->config[3];
-    par->color_trc = codec->config[4];
-    par->color_space = codec->config[5];
+    /* 4:2:0 has two values: between the lines of luma, or on them */
+    par->chroma_location = (vpcc[6] & 0x0e) ? AVCHROMA_LOC_TOPLEFT
+                                            : AVCHROMA_LOC_LEFT;
+    par->color_range = (vpcc[6] & 0x01) ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+    par->color_primaries = vpcc[7];
+    par->color_trc = vpcc[8];
+    par->color_space = vpcc[9];
 }
 
 
@@ -343,7 +351,7 @@ ngx_livestream_fmp4_write(uint8_t *p, uint32_t sequence, int64_t dts,
     ngx_livestream_media_e media, const ngx_livestream_fmp4_sample_t *samples,
     unsigned nsamples)
 {
-    uint8_t                       *start, *run;
+    uint8_t                       *start;
     uint32_t                       size;
     unsigned                       i;
     ngx_livestream_fmp4_layout_t   l;
@@ -352,17 +360,13 @@ ngx_livestream_fmp4_write(uint8_t *p, uint32_t sequence, int64_t dts,
 
     start = p;
 
-    p = ngx_livestream_fmp4_32(p, l.moof);
-    p = ngx_livestream_fmp4_fourcc(p, "moof");
+    p = ngx_livestream_fmp4_box(p, l.moof, "moof");
 
-    p = ngx_livestream_fmp4_32(p, NGX_LIVESTREAM_FMP4_MFHD_SIZE);
-    p = ngx_livestream_fmp4_fourcc(p, "mfhd");
+    p = ngx_livestream_fmp4_box(p, NGX_LIVESTREAM_FMP4_MFHD_SIZE, "mfhd");
     p = ngx_livestream_fmp4_32(p, 0);
     p = ngx_livestream_fmp4_32(p, sequence);
 
-    p = ngx_livestream_fmp4_32(p, l.moof - NGX_LIVESTREAM_FMP4_MFHD_SIZE
-                                  - NGX_LIVESTREAM_FMP4_BOX_SIZE);
-    p = ngx_livestream_fmp4_fourcc(p, "traf");
+    p = ngx_livestream_fmp4_box(p, start + l.moof - p, "traf");
 
     size = NGX_LIVESTREAM_FMP4_TFHD_SIZE;
 
@@ -370,8 +374,7 @@ ngx_livestream_fmp4_write(uint8_t *p, uint32_t sequence, int64_t dts,
         size += 4;
     }
 
-    p = ngx_livestream_fmp4_32(p, size);
-    p = ngx_livestream_fmp4_fourcc(p, "tfhd");
+    p = ngx_livestream_fmp4_box(p, size, "tfhd");
     p = ngx_livestream_fmp4_32(p, l.tfhd);
     p = ngx_livestream_fmp4_32(p, 1);
 
@@ -381,51 +384,62 @@ ngx_livestream_fmp4_write(uint8_t *p, uint32_t sequence, int64_t dts,
 
     p = ngx_livestream_fmp4_32(p, l.flags);
 
-    p = ngx_livestream_fmp4_32(p, NGX_LIVESTREAM_FMP4_TFDT_SIZE);
-    p = ngx_livestream_fmp4_fourcc(p, "tfdt");
-    p = ngx_livestream_fmp4_32(p, 1 << 24);
+    p = ngx_livestream_fmp4_box(p, NGX_LIVESTREAM_FMP4_TFDT_SIZE, "tfdt");
+    p = ngx_livestream_fmp4_32(p, NGX_LIVESTREAM_FMP4_VERSION_1);
     p = ngx_livestream_fmp4_32(p, (uint64_t) dts >> 32);
     p = ngx_livestream_fmp4_32(p, (uint64_t) dts & 0xffffffff);
 
-    run = p;
-
-    p = ngx_livestream_fmp4_32(p, start + l.moof - run);
-    p = ngx_livestream_fmp4_fourcc(p, "trun");
-    p = ngx_livestream_fmp4_32(p, (1 << 24) | l.trun);
+    p = ngx_livestream_fmp4_box(p, start + l.moof - p, "trun");
+    p = ngx_livestream_fmp4_32(p, NGX_LIVESTREAM_FMP4_VERSION_1|l.trun);
     p = ngx_livestream_fmp4_32(p, nsamples);
     p = ngx_livestream_fmp4_32(p, l.moof + NGX_LIVESTREAM_FMP4_BOX_SIZE);
 
-    if (l.trun & NGX_LIVESTREAM_FMP4_FIRST_FLAGS) {
-        p = ngx_livestream_fmp4_32(p,
-                                   ngx_livestream_fmp4_flags(media, samples));
-    }
+    p = ngx_livestream_fmp4_entries(p, &l, media, samples, nsamples);
 
     size = NGX_LIVESTREAM_FMP4_BOX_SIZE;
 
     for (i = 0; i < nsamples; i++) {
+        size += samples[i].size;
+    }
 
-        if (l.trun & NGX_LIVESTREAM_FMP4_DURATION) {
+    p = ngx_livestream_fmp4_box(p, size, "mdat");
+
+    return p - start;
+}
+
+
+static uint8_t *
+ngx_livestream_fmp4_entries(uint8_t *p, const ngx_livestream_fmp4_layout_t *l,
+    ngx_livestream_media_e media, const ngx_livestream_fmp4_sample_t *samples,
+    unsigned nsamples)
+{
+    uint32_t  flags;
+    unsigned  i;
+
+    for (i = 0; i < nsamples; i++) {
+
+        flags = ngx_livestream_fmp4_flags(media, &samples[i]);
+
+        if (i == 0 && (l->trun & NGX_LIVESTREAM_FMP4_FIRST_FLAGS)) {
+            p = ngx_livestream_fmp4_32(p, flags);
+        }
+
+        if (l->trun & NGX_LIVESTREAM_FMP4_DURATION) {
             p = ngx_livestream_fmp4_32(p, samples[i].duration);
         }
 
         p = ngx_livestream_fmp4_32(p, samples[i].size);
 
-        if (l.trun & NGX_LIVESTREAM_FMP4_FLAGS) {
-            p = ngx_livestream_fmp4_32(p, ngx_livestream_fmp4_flags(media,
-                                                              &samples[i]));
+        if (l->trun & NGX_LIVESTREAM_FMP4_FLAGS) {
+            p = ngx_livestream_fmp4_32(p, flags);
         }
 
-        if (l.trun & NGX_LIVESTREAM_FMP4_CTS) {
+        if (l->trun & NGX_LIVESTREAM_FMP4_CTS) {
             p = ngx_livestream_fmp4_32(p, samples[i].cts);
         }
-
-        size += samples[i].size;
     }
 
-    p = ngx_livestream_fmp4_32(p, size);
-    p = ngx_livestream_fmp4_fourcc(p, "mdat");
-
-    return p - start;
+    return p;
 }
 
 
@@ -500,6 +514,16 @@ ngx_livestream_fmp4_flags(ngx_livestream_media_e media,
     }
 
     return NGX_LIVESTREAM_FMP4_NON_SYNC;
+}
+
+
+static uint8_t *
+ngx_livestream_fmp4_box(uint8_t *p, uint32_t size, const char *type)
+{
+    p = ngx_livestream_fmp4_32(p, size);
+    memcpy(p, type, 4);
+
+    return p + 4;
 }
 
 
