@@ -13,6 +13,7 @@ HTTP_PORT =	8080
 DEMO =
 T =
 DESTDIR =
+VERSION =	0.1.0
 
 # Debian's; other trees are named on the command line
 NGX_SRC =	/usr/share/nginx/src
@@ -129,6 +130,42 @@ check-asan:	$(OUT)/nginx-src/src/core/nginx.c $(OUT)/nginx-rtmp/ngx_rtmp.h
 check-tsan:
 	@$(MAKE) --no-print-directory -C t/unit SANITIZE=thread \
 		BUILD=$(OUT)/unit-thread test
+
+
+lint:
+	@$(HERE)/scripts/deps lint
+	@$(MAKE) --no-print-directory all
+	@$(HERE)/scripts/lint $(NGX) $(NGX_RTMP_SRC)
+
+bench:
+	@$(HERE)/scripts/deps test
+	@$(HERE)/scripts/npm test
+	@$(MAKE) --no-print-directory all
+	@$(ENVIRONMENT) $(HERE)/bench/run
+
+
+# beside the distribution's own modules, and enabled as those are
+
+SHARE =		$(DESTDIR)/usr/share/nginx
+ENABLED =	$(DESTDIR)/etc/nginx/modules-enabled
+
+install:	all
+	@$(HERE)/scripts/npm run
+	install -d $(DESTDIR)$(MODULES_DIR) $(SHARE)/modules-available \
+		$(SHARE)/livestream/console/vendor $(ENABLED)
+	install -m 644 $(MODULES:%=$(OUT)/%.so) $(DESTDIR)$(MODULES_DIR)
+	printf 'load_module modules/%s.so;\n' $(MODULES) \
+		> $(SHARE)/modules-available/mod-livestream.conf
+	ln -sf /usr/share/nginx/modules-available/mod-livestream.conf \
+		$(ENABLED)/60-mod-livestream.conf
+	install -m 644 $(HERE)/conf/livestream.conf $(SHARE)/livestream
+	install -m 644 $(wildcard $(HERE)/conf/console/*.*) \
+		$(SHARE)/livestream/console
+	install -m 644 $(HERE)/conf/console/vendor/* \
+		$(SHARE)/livestream/console/vendor
+
+deb:		all
+	@$(HERE)/scripts/deb $(VERSION) $(OUT)
 
 
 clean:

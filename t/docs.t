@@ -106,7 +106,7 @@ cmp_ok(scalar keys %code, '>', 5, 'the code has directives');
 
 my %described;
 
-while ($readme =~ /^\| `(\w+)[^`]*` \|\s*([^|]*?)\s*\|\s*([^|]*?)\s*\|/gm) {
+while ($readme =~ /^\| `(\w+)[^`]*` \| *([^|\n]*?) *\| *([^|\n]*?) *\|/gm) {
     my ($name, $default, $contexts) = ($1, $2, $3);
 
     $default = $default =~ /^`(.*)`$/ ? $1 : undef;
