@@ -99,7 +99,7 @@ fnv(const uint8_t *p, size_t len)
 }
 
 
-/* the nth box of a type, anywhere: our files are small and say what they are */
+/* the nth box of a type, anywhere: our files are small and hold no others */
 
 static const uint8_t *
 find(const uint8_t *p, size_t len, const char *type, int n)
