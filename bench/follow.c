@@ -135,6 +135,10 @@ follow_run(viewers_t *v, follow_t *f)
             end = v->now + v->seconds * 1000000;
         }
 
+        if (viewers_quit && (end == 0 || end > v->now)) {
+            end = v->now;
+        }
+
         /* nobody is served within a minute: there is nothing to measure */
 
         if (end == 0 && v->now - begin > 60000000) {

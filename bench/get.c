@@ -64,7 +64,7 @@ viewers_get(viewers_t *v, const char *text)
 
     do {
         viewers_poll(v, 100);
-    } while (v->now < g.end);
+    } while (v->now < g.end && !viewers_quit);
 
     g.end = v->now;
 

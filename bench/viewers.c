@@ -8,11 +8,14 @@
  *                   blocking reloads, and with --parts each part too
  *   --mode get      N connections that ask for one URL, again and again
  *
+ * A signal to end (INT, TERM) ends the measurement early.
+ *
  * Exit: 0 all well, 1 usage, 2 errors, or viewers that were not answered.
  */
 
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +30,7 @@
 #define VIEWERS_EVENTS  512
 
 
+static void viewers_signal(int signo);
 static void viewers_event(viewers_t *v, viewers_conn_t *c, uint32_t events);
 
 
@@ -55,12 +59,16 @@ static const option_t  viewers_options[] = {
 };
 
 
+volatile sig_atomic_t  viewers_quit;
+
+
 int
 main(int argc, char **argv)
 {
-    int            i;
-    viewers_t      v;
-    struct rlimit  limit;
+    int               i;
+    viewers_t         v;
+    struct rlimit     limit;
+    struct sigaction  sa;
 
     memset(&v, 0, sizeof(viewers_t));
 
@@ -76,6 +84,11 @@ main(int argc, char **argv)
         fprintf(stderr, "viewers: a URL is needed, see --help\n");
         return 1;
     }
+
+    memset(&sa, 0, sizeof(sa));
+    sa.sa_handler = viewers_signal;
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
@@ -148,6 +161,15 @@ viewers_usage(viewers_t *v)
         v->cpu = ru.ru_utime.tv_sec + ru.ru_stime.tv_sec
                  + (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
     }
+}
+
+
+static void
+viewers_signal(int signo)
+{
+    (void) signo;
+
+    viewers_quit = 1;
 }
 
 

@@ -11,6 +11,8 @@
 #define _VIEWERS_H_INCLUDED_
 
 
+#include <signal.h>
+
 #include "http.h"
 #include "stats.h"
 
@@ -50,6 +52,9 @@ struct viewers_s {
     uint64_t                 failed;        /* connections */
     double                   cpu;           /* s, of this program */
 };
+
+
+extern volatile sig_atomic_t  viewers_quit;
 
 
 /* each runs to its end, prints and returns the exit code */

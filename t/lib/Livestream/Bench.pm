@@ -1,0 +1,141 @@
+package Livestream::Bench;
+
+# Copyright (C) nginx-livestream contributors
+#
+# The programs of bench/ as parts of tests: built when they are missing or
+# old, and clips for them, made once by ffmpeg and kept beside them.
+#
+#     my $b = Livestream::Bench->new($t);
+#     my $clip = $b->clip(video => ['libx264', '-bf', 2], audio => ['aac']);
+#     my $p = $b->publish($s, $clip, '--loop', '--start-ts', 4294960000);
+#     ok($p->event('publishing'), 'it is accepted');
+#     $p->stop;
+#
+# publish() takes a stream (or a key); $p is a Livestream::Test::Publisher
+# with event(NAME, seconds), which waits for a line of that event and returns
+# what follows the key (or 1), and code(), the exit code.
+#
+# viewers(@arguments) runs the load generator to its end and returns what it
+# measured.
+
+use v5.28;
+use warnings;
+
+use Fcntl qw(:flock);
+use File::Path qw(make_path);
+use JSON::PP;
+
+our @ISA = qw(Livestream::Test::Publisher);
+
+my %size = (size => '320x180', fps => 30, gop => 1, rate => 48000,
+            seconds => 6, channels => 2);
+
+
+sub new {
+    my ($class, $t) = @_;
+
+    my $b = bless { t => $t, dir => "$t->{build}/bench" }, 'Livestream::Bench';
+
+    make_path("$b->{dir}/clips");
+    $b->locked(sub {
+        system('make', '-s', '-C', 'bench', "BUILD=$t->{build}") == 0
+            or die "bench/ can't be built\n";
+    });
+
+    return $b;
+}
+
+
+# Tests run side by side, but build and encode one at a time.
+sub locked {
+    my ($b, $code) = @_;
+
+    open my $lock, '>', "$b->{dir}/lock" or die "$b->{dir}/lock: $!\n";
+    flock $lock, LOCK_EX;
+
+    return $code->();
+}
+
+
+# The path of an MP4 file: video and audio are the encoder and its arguments,
+# either may be left out.
+sub clip {
+    my ($b, %o) = @_;
+
+    %o = (%size, %o);
+
+    my $gop = $o{gop} * $o{fps};
+    my @argv = (
+        $o{video} ? ('-f', 'lavfi', '-t', $o{seconds}, '-i',
+                     "testsrc2=size=$o{size}:rate=$o{fps}") : (),
+        $o{audio} ? ('-f', 'lavfi', '-t', $o{seconds}, '-i',
+                     "sine=frequency=440:sample_rate=$o{rate}",
+                     '-ac', $o{channels}) : (),
+        $o{video} ? ('-pix_fmt', 'yuv420p', '-g', $gop,
+                     '-c:v', @{ $o{video} }) : (),
+        $o{audio} ? ('-c:a', @{ $o{audio} }) : (),
+        '-strict', '-2', '-f', 'mp4',
+    );
+
+    my $name = join '_', @argv;
+    $name =~ s{[^\w.:-]+}{}g;
+
+    my $file = "$b->{dir}/clips/" . substr($name, 0, 230) . '.mp4';
+
+    $b->locked(sub {
+        return if -s $file;
+
+        my $log = `nice ffmpeg -v error -y @{[map { quotemeta } @argv]
+            } \Q$file.new\E 2>&1`;
+        die "ffmpeg could not make a clip: $log\n" if $?;
+        rename "$file.new", $file or die "$file: $!\n";
+    });
+
+    return $file;
+}
+
+
+sub publish {
+    my ($b, $stream, $clip, @options) = @_;
+
+    my $t = $b->{t};
+    my $key = ref $stream ? $stream->{stream_key} : $stream;
+    my $name = 'bench' . ++$t->{npublishers};
+
+    my $pid = $t->spawn($name, "$b->{dir}/publish", @options, $clip,
+                        "rtmp://127.0.0.1:$t->{rtmp}/live/$key");
+
+    my $p = bless { t => $t, pid => $pid, name => $name },
+                  'Livestream::Bench';
+
+    push @{ $t->{publishers} }, $p;
+    return $p;
+}
+
+
+sub event {
+    my ($p, $event, $seconds) = @_;
+
+    return Livestream::Test::wait_for(sub {
+        return $p->output =~ /^[\d.]+ \Q$event\E \S+ ?(.*)$/m && ($1 || 1);
+    }, $seconds // 10);
+}
+
+
+sub code {
+    my ($p, $seconds) = @_;
+
+    my $status = $p->wait($seconds // 20);
+    return defined $status ? $status >> 8 : undef;
+}
+
+
+sub viewers {
+    my ($b, @options) = @_;
+
+    my $out = `\Q$b->{dir}\E/viewers --json @{[map { quotemeta } @options]}`;
+    return eval { decode_json($out) };
+}
+
+
+1;
