@@ -337,7 +337,7 @@ ngx_livestream_sqlite_bind(ngx_livestream_sqlite_stmt_t *st,
 
     for (i = 0; i < q->nparams; i++) {
 
-        /* unbound is NULL; a copy is not needed, the query outlives the step */
+        /* unbound is NULL; no copy is needed, the query outlives the step */
 
         if (q->params[i].data == NULL) {
             continue;
