@@ -1,0 +1,71 @@
+
+/*
+ * Copyright (C) nginx-livestream contributors
+ *
+ * The cutter: decides where segments begin, in all tracks alike.
+ *
+ * Pure C, no nginx type; pipeline thread.  Functions return 0 or an errno.
+ */
+
+
+#ifndef _NGX_LIVESTREAM_LLHLS_CUTTER_H_INCLUDED_
+#define _NGX_LIVESTREAM_LLHLS_CUTTER_H_INCLUDED_
+
+
+#include "ngx_livestream_llhls_track.h"
+
+
+#define NGX_LIVESTREAM_LLHLS_TRACKS  2      /* numbers of frames' tracks */
+#define NGX_LIVESTREAM_LLHLS_CUTS    64
+#define NGX_LIVESTREAM_LLHLS_GOPS    4
+
+
+typedef struct {
+    uint64_t                 msn;       /* of the segment that begins */
+    int64_t                  end;       /* us, where the one before ends: at
+                                           time, or earlier where the timeline
+                                           was broken */
+    int64_t                  time;      /* us, where it begins */
+    int64_t                  wall;
+    uint32_t                 flags;
+} ngx_livestream_llhls_cut_t;
+
+
+typedef struct {
+    ngx_livestream_llhls_output_t   out;
+    ngx_livestream_llhls_track_t    tracks[NGX_LIVESTREAM_LLHLS_TRACKS];
+                                                /* out is NULL: none */
+    ngx_livestream_llhls_track_t   *leader;
+
+    uint64_t                 msn;               /* of the newest cut */
+    ngx_livestream_llhls_cut_t  cuts[NGX_LIVESTREAM_LLHLS_CUTS];
+
+    int64_t                  horizon;           /* us: all cuts up to here are
+                                                   known */
+    int64_t                  end;               /* us, of the leader's last
+                                                   segment while it waits for
+                                                   a key frame */
+    int64_t                  wall;              /* of the leader's frames */
+    uint32_t                 flags;             /* of the next cut */
+    unsigned                 waiting:1;         /* for a key frame */
+    unsigned                 asked:1;           /* cut at the next key frame */
+    unsigned                 noted:1;
+
+    int64_t                  key;               /* us, the newest key frame */
+    unsigned                 ngops;
+    int64_t                  gops[NGX_LIVESTREAM_LLHLS_GOPS];
+} ngx_livestream_llhls_cutter_t;
+
+
+/* borrowed frame */
+int ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_frame_t *f);
+
+/* no frame will follow: all tracks end with a whole segment of one MSN */
+int ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c);
+
+/* frees frames that are queued */
+void ngx_livestream_llhls_cutter_clear(ngx_livestream_llhls_track_t *t);
+
+
+#endif /* _NGX_LIVESTREAM_LLHLS_CUTTER_H_INCLUDED_ */
