@@ -253,14 +253,19 @@ ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t, int64_t dts,
                                                    flags);
         }
 
-        /* as full as it can be, if the next frame is as long as this one */
+        /*
+         * As full as it can be, if the next frame is as long as this one;
+         * timestamps that were rounded to milliseconds may say a little more
+         * of it than is true, so that is left for the next frame to show.
+         */
 
         t->delta = dts - t->samples[t->nsamples - 1].dts;
 
         if (dts - t->start == t->target
             || t->nsamples == NGX_LIVESTREAM_LLHLS_SAMPLES
             || (dts - t->start >= t->least
-                && dts - t->start + t->delta > t->target))
+                && dts - t->start + t->delta
+                   > t->target + (int64_t) t->timescale / 500))
         {
             return ngx_livestream_llhls_track_part(t, dts, t->nsamples, 0);
         }
