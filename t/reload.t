@@ -20,9 +20,10 @@ my @old = $t->workers;
 
 ok($t->reload, 'nginx was reloaded');
 
-my @all = $t->workers('all');
-my @kept = grep { my $pid = $_; grep { $_ == $pid } @all } @old;
-is(scalar @kept, 1, 'the old worker with the publisher is still there');
+ok(wait_for {
+    my @all = $t->workers('all');
+    1 == grep { my $pid = $_; grep { $_ == $pid } @all } @old;
+}, 'of the old workers only the one with the publisher stays');
 
 $f->run(6);
 
