@@ -90,6 +90,7 @@ static const uint8_t  ngx_livestream_aac_channels[16] = {
 static int
 ngx_livestream_aac_parse(ngx_livestream_codec_t *c, const char **reason)
 {
+    int                    rc;
     ngx_livestream_aac_t   aac;
     ngx_livestream_bits_t  b;
 
@@ -97,12 +98,14 @@ ngx_livestream_aac_parse(ngx_livestream_codec_t *c, const char **reason)
 
     ngx_livestream_bits_init(&b, c->config, c->config_len, 0);
 
-    if (ngx_livestream_aac_config(&b, &aac, reason) != 0) {
-        return -1;
-    }
+    rc = ngx_livestream_aac_config(&b, &aac, reason);
 
     if (b.overrun) {
         *reason = "AudioSpecificConfig is truncated";
+        return -1;
+    }
+
+    if (rc != 0) {
         return -1;
     }
 
