@@ -15,8 +15,8 @@ package Livestream::Bench;
 # with event(NAME, seconds), which waits for a line of that event and returns
 # what follows the key (or 1), and code(), the exit code.
 #
-# viewers(@arguments) runs the load generator to its end and returns what it
-# measured.
+# follow($s, @tracks) starts viewers of some of a stream's playlists, who fetch
+# its parts too, until they are stopped; then result() is what they measured.
 
 use v5.28;
 use warnings;
@@ -130,11 +130,29 @@ sub code {
 }
 
 
-sub viewers {
-    my ($b, @options) = @_;
+sub follow {
+    my ($b, $stream, @tracks) = @_;
 
-    my $out = `\Q$b->{dir}\E/viewers --json @{[map { quotemeta } @options]}`;
-    return eval { decode_json($out) };
+    my $t = $b->{t};
+    my $name = 'viewers' . ++$t->{npublishers};
+
+    my $pid = $t->spawn($name, "$b->{dir}/viewers", '--json', '--parts',
+                        '--viewers', 3, '--seconds', 3600,
+                        map { $t->url($stream, $_, 'playlist.m3u8') } @tracks);
+
+    my $v = bless { t => $t, pid => $pid, name => $name },
+                  'Livestream::Bench';
+
+    push @{ $t->{publishers} }, $v;
+    return $v;
+}
+
+
+sub result {
+    my ($v) = @_;
+
+    return eval { decode_json($v->output) }
+        // die "the viewers said: @{[ $v->output ]}\n";
 }
 
 

@@ -136,8 +136,8 @@ sub connect {
     my ($c, $app) = @_;
 
     $c->handshake or return 0;
-    $c->command('connect', { app => $app // 'live',
-                             tcUrl => 'rtmp://127.0.0.1/' . ($app // 'live') });
+    $app //= 'live';
+    $c->command('connect', { app => $app, tcUrl => "rtmp://127.0.0.1/$app" });
 
     return $c->result;
 }
