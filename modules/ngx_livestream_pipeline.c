@@ -2,30 +2,29 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * Pipelines and the worker's mailbox.
+ * Pipelines.
  *
- *   event loop                                   pipeline thread
+ *   event loop                                  pipeline thread
  *
- *   push() -> ring[put & mask] ................. ring[get & mask] -> stages
- *             put, release    -- sem frames -->  get, release
+ *   push() --> ring[put & mask] ............... ring[get & mask] --> stages
+ *              put                -- sem wake --> get
  *
- *   run()  <- inbox <- stack (exchanged whole) <- compare and swap -- send()
- *             FIFO     LIFO, all pipelines        sem room, one a message
- *                      eventfd, when it was empty
+ *   handler <-- the worker's mailbox <---------- send()
+ *                                 -- sem room -->
  *
  * The ring has one producer, the event loop, and one consumer, the thread.
  * The loop never waits for the thread: it posts a semaphore, which is a
- * system call only if the thread sleeps.  The thread waits for frames, and
- * for the loop to read when too many of its messages are unread.
+ * system call only if the thread sleeps, and that only for frames that a stage
+ * waits for.  The thread takes all that is there and sleeps; it also waits for
+ * the loop to read when too many of its messages are unread.
  *
- * The inbox is private to the loop, and outlives one run(): a handler that
- * itself runs the mailbox (drain) goes on where the outer run() is, so order
- * is kept, and one that destroys a pipeline finds all of its messages there.
+ * No wake-up is lost: the loop stores `put`, then loads `rest`; the thread
+ * stores `rest`, then loads `put`; all four in one order.
  *
+ * What the loop asks of the thread is said by `asked`, followed by a post.
  * The last message is a part of the pipeline, so that it cannot fail for lack
  * of memory, and is not counted against the bound.
  *
- * What the loop asks of the thread is said by `asked`, followed by a post.
  * Nothing here survives a fork: it is used in the worker that made it.
  */
 
@@ -41,15 +40,18 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "ngx_livestream_pipeline.h"
+#include "ngx_livestream_mailbox.h"
 
 
 #define NGX_LIVESTREAM_PIPELINE_STACK  (512 * 1024)
 
 #define NGX_LIVESTREAM_PIPELINE_MASK   (NGX_LIVESTREAM_PIPELINE_FRAMES - 1)
+
+/* what may lie in the ring while the thread rests */
+#define NGX_LIVESTREAM_PIPELINE_REST_FRAMES  256
+#define NGX_LIVESTREAM_PIPELINE_REST_BYTES   (1024 * 1024)
 
 #define NGX_LIVESTREAM_PIPELINE_FINISH 1
 #define NGX_LIVESTREAM_PIPELINE_ABORT  2
@@ -65,13 +67,14 @@ struct ngx_livestream_pipeline_s {
     void                                  *data;
 
     pthread_t                              thread;
-    sem_t                                  frames;
+    sem_t                                  wake;
     sem_t                                  room;
 
     /* shared, atomic */
     uint32_t                               put;     /* loop writes */
     uint32_t                               get;     /* thread writes */
     size_t                                 bytes;   /* in the ring */
+    int64_t                                rest;    /* thread writes, us */
     int                                    asked;   /* loop writes */
     int                                    failed;  /* thread writes */
 
@@ -79,6 +82,8 @@ struct ngx_livestream_pipeline_s {
     uint64_t                               dropped;
     int                                   *over;    /* told to drain() */
     uint32_t                               broken;  /* tracks, a bit each */
+    uint32_t                               quiet;   /* frames since a post */
+    size_t                                 quiet_bytes;
     unsigned                               dropping:1;
     unsigned                               video:1;
     unsigned                               ended:1;
@@ -91,6 +96,8 @@ struct ngx_livestream_pipeline_s {
     const ngx_livestream_stage_t          *stages[
                                               NGX_LIVESTREAM_PIPELINE_STAGES];
     void                                  *ctx[NGX_LIVESTREAM_PIPELINE_STAGES];
+    int64_t                                rests[
+                                              NGX_LIVESTREAM_PIPELINE_STAGES];
 
     ngx_livestream_message_t               last;
     ngx_livestream_frame_t                *ring[
@@ -98,34 +105,25 @@ struct ngx_livestream_pipeline_s {
 };
 
 
-typedef struct {
-    int                                    fd;      /* -1: closed */
-    ngx_livestream_message_t              *stack;   /* atomic */
-    ngx_livestream_message_t              *inbox;   /* event loop */
-    ngx_livestream_message_t             **tail;
-} ngx_livestream_mailbox_t;
-
-
 static int ngx_livestream_pipeline_start(ngx_livestream_pipeline_t *p);
 static int ngx_livestream_pipeline_passes(ngx_livestream_pipeline_t *p,
+    const ngx_livestream_frame_t *f);
+static int ngx_livestream_pipeline_urgent(ngx_livestream_pipeline_t *p,
     const ngx_livestream_frame_t *f);
 static void ngx_livestream_pipeline_ask(ngx_livestream_pipeline_t *p,
     int what);
 static void *ngx_livestream_pipeline_thread(void *data);
 static void ngx_livestream_pipeline_open(ngx_livestream_pipeline_t *p);
 static void ngx_livestream_pipeline_run(ngx_livestream_pipeline_t *p);
+static int ngx_livestream_pipeline_frame(ngx_livestream_pipeline_t *p,
+    ngx_livestream_frame_t *f);
 static void ngx_livestream_pipeline_flush(ngx_livestream_pipeline_t *p);
 static void ngx_livestream_pipeline_fail(ngx_livestream_pipeline_t *p,
     int error, const char *name);
 static ngx_livestream_frame_t *ngx_livestream_pipeline_get(
     ngx_livestream_pipeline_t *p);
 static void ngx_livestream_pipeline_wait(sem_t *sem);
-static void ngx_livestream_mailbox_put(ngx_livestream_message_t *msg);
-static void ngx_livestream_mailbox_take(void);
-static void ngx_livestream_mailbox_forget(ngx_livestream_pipeline_t *p);
 
-
-static ngx_livestream_mailbox_t  ngx_livestream_mailbox = { .fd = -1 };
 
 static const ngx_livestream_stage_t  *ngx_livestream_stages[
     NGX_LIVESTREAM_PIPELINE_STAGES];
@@ -160,7 +158,7 @@ ngx_livestream_pipeline_create(const ngx_livestream_pipeline_conf_t *conf,
     unsigned                    i;
     ngx_livestream_pipeline_t  *p;
 
-    if (ngx_livestream_mailbox.fd == -1) {
+    if (ngx_livestream_mailbox_fd() == -1) {
         errno = EBADF;
         return NULL;
     }
@@ -177,17 +175,19 @@ ngx_livestream_pipeline_create(const ngx_livestream_pipeline_conf_t *conf,
 
     for (i = 0; i < ngx_livestream_nstages; i++) {
         p->stages[i] = ngx_livestream_stages[i];
+        p->rests[i] = INT64_MIN;
     }
 
     p->nstages = i;
+    p->rest = INT64_MIN;
 
-    sem_init(&p->frames, 0, 0);
+    sem_init(&p->wake, 0, 0);
     sem_init(&p->room, 0, NGX_LIVESTREAM_PIPELINE_MESSAGES);
 
     err = ngx_livestream_pipeline_start(p);
 
     if (err) {
-        sem_destroy(&p->frames);
+        sem_destroy(&p->wake);
         sem_destroy(&p->room);
         free(p);
         errno = err;
@@ -257,7 +257,7 @@ ngx_livestream_pipeline_destroy(ngx_livestream_pipeline_t *p)
 
     (void) pthread_join(p->thread, NULL);
 
-    ngx_livestream_mailbox_forget(p);
+    ngx_livestream_mailbox_forget(p, &p->last);
 
     for ( ;; ) {
         f = ngx_livestream_pipeline_get(p);
@@ -272,7 +272,7 @@ ngx_livestream_pipeline_destroy(ngx_livestream_pipeline_t *p)
         *p->over = 1;
     }
 
-    sem_destroy(&p->frames);
+    sem_destroy(&p->wake);
     sem_destroy(&p->room);
 
     free(p);
@@ -307,11 +307,32 @@ ngx_livestream_pipeline_push(ngx_livestream_pipeline_t *p,
 
     p->ring[put & NGX_LIVESTREAM_PIPELINE_MASK] = ngx_livestream_frame_ref(f);
     __atomic_fetch_add(&p->bytes, f->size, __ATOMIC_RELAXED);
-    ngx_livestream_release(&p->put, put + 1);
+    __atomic_store_n(&p->put, put + 1, __ATOMIC_SEQ_CST);
 
-    sem_post(&p->frames);
+    if (ngx_livestream_pipeline_urgent(p, f)) {
+        p->quiet = 0;
+        p->quiet_bytes = 0;
+        sem_post(&p->wake);
+    }
 
     return 0;
+}
+
+
+static int
+ngx_livestream_pipeline_urgent(ngx_livestream_pipeline_t *p,
+    const ngx_livestream_frame_t *f)
+{
+    p->quiet++;
+    p->quiet_bytes += f->size;
+
+    return p->quiet >= NGX_LIVESTREAM_PIPELINE_REST_FRAMES
+           || p->quiet_bytes >= NGX_LIVESTREAM_PIPELINE_REST_BYTES
+           || (f->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY)
+           || ((f->flags & NGX_LIVESTREAM_FRAME_KEY)
+               && f->codec->media == NGX_LIVESTREAM_VIDEO)
+           || ngx_livestream_ticks_to_us(f->dts, f->codec->timescale)
+              >= __atomic_load_n(&p->rest, __ATOMIC_SEQ_CST);
 }
 
 
@@ -395,7 +416,7 @@ ngx_livestream_pipeline_drain(ngx_livestream_pipeline_t *p)
 
     ngx_livestream_pipeline_finish(p);
 
-    pfd.fd = ngx_livestream_mailbox.fd;
+    pfd.fd = ngx_livestream_mailbox_fd();
     pfd.events = POLLIN;
 
     for ( ;; ) {
@@ -423,15 +444,43 @@ ngx_livestream_pipeline_dropped(ngx_livestream_pipeline_t *p)
 }
 
 
+void
+ngx_livestream_pipeline_deliver(ngx_livestream_message_t *msg)
+{
+    ngx_livestream_pipeline_t  *p;
+
+    p = msg->pipeline;
+
+    /* p may be no more when a handler returns */
+
+    if (msg == &p->last) {
+        if (p->over) {
+            *p->over = 1;
+            p->over = NULL;
+        }
+
+        p->ended = 1;
+        p->done(p->data, p->error, p->reason);
+
+        return;
+    }
+
+    sem_post(&p->room);
+
+    msg->handler(p->data, msg);
+    free(msg);
+}
+
+
 static void
 ngx_livestream_pipeline_ask(ngx_livestream_pipeline_t *p, int what)
 {
     ngx_livestream_release(&p->asked, what);
-    sem_post(&p->frames);
+    sem_post(&p->wake);
 }
 
 
-/* runs in the pipeline thread, as all that follows up to the mailbox */
+/* runs in the pipeline thread, as all that follows */
 
 static void *
 ngx_livestream_pipeline_thread(void *data)
@@ -492,42 +541,58 @@ ngx_livestream_pipeline_open(ngx_livestream_pipeline_t *p)
 static void
 ngx_livestream_pipeline_run(ngx_livestream_pipeline_t *p)
 {
-    int                      rc, asked;
+    int                      asked;
     ngx_livestream_frame_t  *f;
 
     for ( ;; ) {
-        ngx_livestream_pipeline_wait(&p->frames);
+        ngx_livestream_pipeline_wait(&p->wake);
 
         /* before the ring: what was pushed before finish() is then seen */
         asked = ngx_livestream_acquire(&p->asked);
 
-        if (asked == NGX_LIVESTREAM_PIPELINE_ABORT) {
-            return;
-        }
-
-        f = ngx_livestream_pipeline_get(p);
-
-        if (f == NULL) {
-            if (asked == NGX_LIVESTREAM_PIPELINE_FINISH) {
+        for ( ;; ) {
+            if (ngx_livestream_acquire(&p->asked)
+                == NGX_LIVESTREAM_PIPELINE_ABORT)
+            {
                 return;
             }
 
-            continue;
+            f = ngx_livestream_pipeline_get(p);
+            if (f == NULL) {
+                break;
+            }
+
+            if (ngx_livestream_pipeline_frame(p, f) != 0) {
+                return;
+            }
         }
 
-        rc = 0;
-
-        if (p->nstages) {
-            rc = p->stages[0]->frame(p, p->ctx[0], f);
-        }
-
-        ngx_livestream_frame_unref(f);
-
-        if (rc) {
-            ngx_livestream_pipeline_fail(p, rc, p->stages[0]->name);
+        if (asked == NGX_LIVESTREAM_PIPELINE_FINISH) {
             return;
         }
     }
+}
+
+
+static int
+ngx_livestream_pipeline_frame(ngx_livestream_pipeline_t *p,
+    ngx_livestream_frame_t *f)
+{
+    int  rc;
+
+    rc = 0;
+
+    if (p->nstages) {
+        rc = p->stages[0]->frame(p, p->ctx[0], f);
+    }
+
+    ngx_livestream_frame_unref(f);
+
+    if (rc) {
+        ngx_livestream_pipeline_fail(p, rc, p->stages[0]->name);
+    }
+
+    return rc;
 }
 
 
@@ -570,7 +635,7 @@ ngx_livestream_pipeline_get(ngx_livestream_pipeline_t *p)
 
     get = p->get;
 
-    if (get == ngx_livestream_acquire(&p->put)) {
+    if (get == __atomic_load_n(&p->put, __ATOMIC_SEQ_CST)) {
         return NULL;
     }
 
@@ -596,6 +661,34 @@ ngx_livestream_pipeline_next(ngx_livestream_pipeline_t *p, void *ctx,
     }
 
     return 0;
+}
+
+
+void
+ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
+    int64_t us)
+{
+    int64_t   rest;
+    unsigned  i;
+
+    /* while it opens, its context is not known yet */
+
+    for (i = 0; i < p->nopen; i++) {
+        if (p->ctx[i] == ctx) {
+            break;
+        }
+    }
+
+    p->rests[i] = us;
+    rest = us;
+
+    for (i = 0; i < p->nstages; i++) {
+        if (p->rests[i] < rest) {
+            rest = p->rests[i];
+        }
+    }
+
+    __atomic_store_n(&p->rest, rest, __ATOMIC_SEQ_CST);
 }
 
 
@@ -628,161 +721,4 @@ static void
 ngx_livestream_pipeline_wait(sem_t *sem)
 {
     while (sem_wait(sem) == -1 && errno == EINTR) { /* void */ }
-}
-
-
-static void
-ngx_livestream_mailbox_put(ngx_livestream_message_t *msg)
-{
-    uint64_t                   one;
-    ngx_livestream_message_t  *head;
-
-    head = __atomic_load_n(&ngx_livestream_mailbox.stack, __ATOMIC_RELAXED);
-
-    do {
-        msg->next = head;
-    } while (!__atomic_compare_exchange_n(&ngx_livestream_mailbox.stack, &head,
-                                          msg, 1, __ATOMIC_RELEASE,
-                                          __ATOMIC_RELAXED));
-
-    if (head == NULL) {
-        one = 1;
-        while (write(ngx_livestream_mailbox.fd, &one, sizeof(uint64_t)) == -1
-               && errno == EINTR)
-        {
-            /* void */
-        }
-    }
-}
-
-
-/* runs in the event loop, as all that follows */
-
-int
-ngx_livestream_mailbox_open(void)
-{
-    if (ngx_livestream_mailbox.fd == -1) {
-        ngx_livestream_mailbox.fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
-        ngx_livestream_mailbox.stack = NULL;
-        ngx_livestream_mailbox.inbox = NULL;
-        ngx_livestream_mailbox.tail = &ngx_livestream_mailbox.inbox;
-    }
-
-    return ngx_livestream_mailbox.fd;
-}
-
-
-void
-ngx_livestream_mailbox_close(void)
-{
-    if (ngx_livestream_mailbox.fd != -1) {
-        (void) close(ngx_livestream_mailbox.fd);
-        ngx_livestream_mailbox.fd = -1;
-    }
-}
-
-
-/*
- * A handler may do anything: run the mailbox, make and destroy pipelines, its
- * own included.  So nothing is kept across it but the message.
- */
-
-void
-ngx_livestream_mailbox_run(void)
-{
-    uint64_t                    count;
-    ngx_livestream_message_t   *msg;
-    ngx_livestream_pipeline_t  *p;
-
-    /* before the list: a message that comes in between rings once more */
-    while (read(ngx_livestream_mailbox.fd, &count, sizeof(uint64_t)) == -1
-           && errno == EINTR)
-    {
-        /* void */
-    }
-
-    ngx_livestream_mailbox_take();
-
-    while (ngx_livestream_mailbox.inbox) {
-        msg = ngx_livestream_mailbox.inbox;
-        ngx_livestream_mailbox.inbox = msg->next;
-
-        if (msg->next == NULL) {
-            ngx_livestream_mailbox.tail = &ngx_livestream_mailbox.inbox;
-        }
-
-        p = msg->pipeline;
-
-        if (msg == &p->last) {
-            if (p->over) {
-                *p->over = 1;
-                p->over = NULL;
-            }
-
-            p->ended = 1;
-            p->done(p->data, p->error, p->reason);
-            continue;
-        }
-
-        sem_post(&p->room);
-
-        msg->handler(p->data, msg);
-        free(msg);
-    }
-}
-
-
-/* the stack, last in first, becomes the end of the inbox, first in first */
-
-static void
-ngx_livestream_mailbox_take(void)
-{
-    ngx_livestream_message_t  *msg, *next, *first, **last;
-
-    msg = __atomic_exchange_n(&ngx_livestream_mailbox.stack, NULL,
-                              __ATOMIC_ACQUIRE);
-    if (msg == NULL) {
-        return;
-    }
-
-    first = NULL;
-    last = &msg->next;
-
-    while (msg) {
-        next = msg->next;
-        msg->next = first;
-        first = msg;
-        msg = next;
-    }
-
-    *ngx_livestream_mailbox.tail = first;
-    ngx_livestream_mailbox.tail = last;
-}
-
-
-static void
-ngx_livestream_mailbox_forget(ngx_livestream_pipeline_t *p)
-{
-    ngx_livestream_message_t  *msg, **prev;
-
-    ngx_livestream_mailbox_take();
-
-    prev = &ngx_livestream_mailbox.inbox;
-
-    while (*prev) {
-        msg = *prev;
-
-        if (msg->pipeline != p) {
-            prev = &msg->next;
-            continue;
-        }
-
-        *prev = msg->next;
-
-        if (msg != &p->last) {
-            free(msg);
-        }
-    }
-
-    ngx_livestream_mailbox.tail = prev;
 }

@@ -107,6 +107,15 @@ int ngx_livestream_pipeline_next(ngx_livestream_pipeline_t *p, void *ctx,
 void ngx_livestream_pipeline_send(ngx_livestream_pipeline_t *p,
     ngx_livestream_message_t *msg);
 
+/* The stage has no use for frames whose dts lies before us on the timeline but
+ * to keep them: they need not wake the thread.  Holds until it is said anew;
+ * the thread rests if all stages do (INT64_MAX: this one always does).  It is
+ * woken all the same by key frames of video, discontinuities, the end, and
+ * when some seconds' worth of frames have come.  A wake-up costs more than
+ * most frames do. */
+void ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
+    int64_t us);
+
 
 /*
  * Event loop side.

@@ -38,6 +38,8 @@ typedef struct {
     const char                      *reason;
     int                              messages;      /* a frame */
     int                              helpers;       /* threads that send */
+    int64_t                          rest;          /* us */
+    int                              doze;          /* frames at a time */
     sem_t                           *gate;          /* waited for a frame */
 
     /* thread */
@@ -51,6 +53,7 @@ typedef struct {
     int                              passed;        /* second stage */
     int                              sent;          /* atomic */
     int                              opened;        /* atomic */
+    int                              seen;          /* atomic, frames */
     char                             name[16];
     int                              blocked;       /* SIGTERM is */
     pthread_t                        threads[4];
@@ -148,6 +151,10 @@ one_open(ngx_livestream_pipeline_t *p,
         return NULL;
     }
 
+    if (t->rest) {
+        ngx_livestream_pipeline_rest(p, t, t->rest);
+    }
+
     for (i = 0; i < t->helpers; i++) {
         pthread_create(&t->threads[i], NULL, helper, t);
     }
@@ -165,6 +172,13 @@ one_frame(ngx_livestream_pipeline_t *p, void *ctx, ngx_livestream_frame_t *f)
     if (t->gate) {
         while (sem_wait(t->gate) == -1) { /* void */ }
     }
+
+    if (t->doze) {
+        ngx_livestream_pipeline_rest(p, t,
+                      ngx_livestream_ticks_to_us(f->dts + t->doze, 90000));
+    }
+
+    __atomic_store_n(&t->seen, t->frames + 1, __ATOMIC_RELEASE);
 
     if (t->frames == 0) {
         t->first = f->dts;
@@ -244,9 +258,11 @@ static void *
 two_open(ngx_livestream_pipeline_t *p,
     const ngx_livestream_pipeline_conf_t *conf)
 {
-    (void) p;
+    int  *passed = &test_of(conf)->passed;
 
-    return &test_of(conf)->passed;
+    ngx_livestream_pipeline_rest(p, passed, INT64_MAX);
+
+    return passed;
 }
 
 
@@ -688,6 +704,100 @@ test_messages(void)
 }
 
 
+static int
+await_seen(test_t *t, int n)
+{
+    int  i;
+
+    for (i = 0; i < PATIENCE; i++) {
+        if (__atomic_load_n(&t->seen, __ATOMIC_ACQUIRE) >= n) {
+            break;
+        }
+
+        usleep(1000);
+    }
+
+    return __atomic_load_n(&t->seen, __ATOMIC_ACQUIRE);
+}
+
+
+static void
+test_rest(void)
+{
+    int     i, n;
+    test_t  t = { .rest = 1000000 };
+
+    create(&t);
+
+    for (n = 1; n <= 200; n++) {
+        (void) push(&t, 1, n, NGX_LIVESTREAM_FRAME_KEY);
+    }
+
+    usleep(50000);
+    tap_is(__atomic_load_n(&t.seen, __ATOMIC_ACQUIRE), 0,
+           "frames that no stage waits for wake nobody");
+
+    (void) push(&t, 1, 90000, NGX_LIVESTREAM_FRAME_KEY);
+    tap_is(await_seen(&t, n), n, "the one that it waits for does");
+
+    /* it has not said anything new: all wake it */
+    (void) push(&t, 1, 90001, NGX_LIVESTREAM_FRAME_KEY);
+    tap_is(await_seen(&t, n + 1), n + 1, "and those behind it");
+
+    ngx_livestream_pipeline_destroy(t.p);
+
+    memset(&t, 0, sizeof(test_t));
+    t.rest = INT64_MAX;
+    create(&t);
+
+    (void) push(&t, 0, 1, 0);
+    (void) push(&t, 1, 2, NGX_LIVESTREAM_FRAME_KEY);
+    (void) push(&t, 0, 3, NGX_LIVESTREAM_FRAME_KEY);
+    tap_is(await_seen(&t, 3), 3, "a key frame of video wakes");
+
+    (void) push(&t, 1, 4, NGX_LIVESTREAM_FRAME_DISCONTINUITY);
+    tap_is(await_seen(&t, 4), 4, "a discontinuity wakes");
+
+    for (i = 5; i < 5 + 256; i++) {
+        (void) push(&t, 1, i, NGX_LIVESTREAM_FRAME_KEY);
+    }
+
+    tap_is(await_seen(&t, i - 1), i - 1, "many frames wake");
+
+    (void) push(&t, 1, i, 0);
+    ngx_livestream_pipeline_finish(t.p);
+    tap_is(loop(&t), 0, "the end wakes");
+    tap_is(t.frames, i, "and nothing is lost");
+    tap_is(t.disorder, 0, "in order");
+
+    ngx_livestream_pipeline_destroy(t.p);
+
+    /* sleeps after each frame until the third one behind it */
+
+    memset(&t, 0, sizeof(test_t));
+    t.doze = 3;
+    create(&t);
+
+    for (i = 1; i <= 50000; i++) {
+        (void) push(&t, 1, i, NGX_LIVESTREAM_FRAME_KEY);
+
+        for (n = 0; n < 1000; n++) {
+            if (__atomic_load_n(&t.seen, __ATOMIC_ACQUIRE) >= i - 2) {
+                break;
+            }
+        }
+
+        if (n == 1000 && await_seen(&t, i - 2) < i - 2) {
+            break;
+        }
+    }
+
+    tap_is(i, 50001, "no wake-up is lost");
+
+    ngx_livestream_pipeline_destroy(t.p);
+}
+
+
 static void
 test_failures(void)
 {
@@ -989,6 +1099,7 @@ main(void)
     test_reopen();
     test_bytes();
     test_messages();
+    test_rest();
     test_failures();
     test_destroy();
     test_drain();
