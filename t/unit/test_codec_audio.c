@@ -107,6 +107,7 @@ test_aac(void)
 static void
 test_aac_elements(void)
 {
+    uint8_t                 *frame;
     unsigned                 i;
     writer_t                 w;
     ngx_livestream_codec_t  *c;
@@ -156,7 +157,12 @@ test_aac_elements(void)
            "ADTS");
     tap_str(reason, "AAC frame has an ADTS header", "says why");
     tap_is(check(c, NULL, 0), -1, "no bytes");
-    tap_is(check(c, w.data, 8192 - 4097), 0, "4095 bytes");
+
+    frame = calloc(1, 8192);
+    tap_is(check(c, frame, 8191), 0, "8191 bytes");
+    tap_is(check(c, frame, 8192), -1, "8192 bytes");
+    tap_str(reason, "AAC frame is too large", "says why");
+    free(frame);
 
     hostile_frame(c, aac_frame0, sizeof(aac_frame0), "AAC frame");
 
@@ -290,6 +296,12 @@ test_opus_packets(void)
     big[0] = 0xfc;
     tap_is(check(c, big, 1276), 0, "a frame of 1275 bytes");
     tap_is(check(c, big, 1277), -1, "a frame of 1276 bytes");
+
+    big[0] = 0xfe;
+    big[1] = 253;
+    big[2] = 1;
+    tap_is(check(c, big, 3 + 257 + 5), 0, "a frame of 257 bytes and another");
+    tap_is(check(c, big, 3 + 256), -1, "of which one is missing");
 
     big[0] = 0xff;
     big[1] = 0x41;

@@ -68,7 +68,7 @@ test_vectors(void)
 
 static size_t
 build(uint8_t *p, unsigned width, unsigned height, unsigned points,
-    unsigned reduced)
+    unsigned reduced, unsigned srgb)
 {
     unsigned  i;
     writer_t  w;
@@ -125,12 +125,19 @@ build(uint8_t *p, unsigned width, unsigned height, unsigned points,
     put(&w, 3, 6);
     put(&w, 3, 0);
 
-    put(&w, 1, 1);                  /* 10 bits, not monochrome, HLG */
+    put(&w, 1, 1);                  /* 10 bits, not monochrome */
     put(&w, 1, 0);
     put(&w, 1, 1);
-    put(&w, 24, 0x091209);
-    put(&w, 1, 0);
-    put(&w, 2, 2);
+
+    if (srgb) {
+        put(&w, 24, 0x010d00);
+
+    } else {
+        put(&w, 24, 0x091209);      /* HLG */
+        put(&w, 1, 0);
+        put(&w, 2, 2);
+    }
+
     put(&w, 1, 0);
     put(&w, 1, 0);
     put(&w, 1, 1);
@@ -153,7 +160,7 @@ test_synthetic(void)
     uint8_t                  conf[1024];
     ngx_livestream_codec_t  *c;
 
-    len = build(conf, 3840, 2160, 32, 0);
+    len = build(conf, 3840, 2160, 32, 0, 0);
     c = parse(AV1, conf, len);
     tap_ok(c && c->width == 3840 && c->height == 2160,
            "32 operating points are passed over");
@@ -163,13 +170,18 @@ test_synthetic(void)
 
     hostile(AV1, conf, len, 4, "32 operating points");
 
-    len = build(conf, 16385, 16, 1, 0);
+    len = build(conf, 320, 180, 1, 0, 1);
+    c = parse(AV1, conf, len);
+    tap_str(c ? c->codecs : reason, "av01.0.13H.10.0.000.01.13.00.1", "sRGB");
+    ngx_livestream_codec_unref(c);
+
+    len = build(conf, 16385, 16, 1, 0, 0);
     refused(AV1, conf, len, "picture is too large");
 
-    len = build(conf, 16, 16, 1, 1);
+    len = build(conf, 16, 16, 1, 1, 0);
     refused(AV1, conf, len, "AV1 still pictures are not carried");
 
-    len = build(conf, 16, 16, 1, 0);
+    len = build(conf, 16, 16, 1, 0, 0);
     conf[8] |= 0x60;
     refused(AV1, conf, len, "AV1 sequence header is invalid");
 
@@ -193,7 +205,7 @@ test_synthetic(void)
 static void
 test_refine(void)
 {
-    uint8_t                  conf[1024];
+    uint8_t                  conf[2048] = { 0 };
     ngx_livestream_codec_t  *c, *r, *f;
 
     c = parse(AV1, av1_config, 4);
@@ -243,10 +255,21 @@ test_refine(void)
     tap_ok(r == c, "the same sequence header changes nothing");
     ngx_livestream_codec_unref(r);
 
-    r = refine(c, conf + 4, build(conf, 1280, 720, 1, 0) - 4);
+    r = refine(c, conf + 4, build(conf, 1280, 720, 1, 0, 0) - 4);
     tap_ok(r && r != c && r->width == 1280 && r->height == 720,
            "another one does");
     ngx_livestream_codec_unref(r);
+
+    conf[4] = 0x08;                     /* to the end, its size left out */
+    memmove(conf + 5, conf + 8, 500);
+
+    r = refine(c, conf + 4, 1 + 1024);
+    tap_ok(r && r->width == 1280 && r->config_len == 7 + 1024,
+           "the longest sequence header");
+    ngx_livestream_codec_unref(r);
+
+    tap_ok(refine(c, conf + 4, 1 + 1025) == NULL, "is longer no more");
+    tap_str(reason, "AV1 sequence header is too large", "says why");
     ngx_livestream_codec_unref(c);
 }
 
