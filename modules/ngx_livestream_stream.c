@@ -788,8 +788,9 @@ ngx_livestream_stream_done(void *data, int error, const char *reason)
 
     if (error) {
         ngx_log_error(NGX_LOG_ERR, s->log, error,
-                      "stream %V: ended by an error: %s", &s->id,
-                      reason ? reason : "pipeline failed");
+                      "stream %V: ended by an error: %s, root \"%s\"",
+                      &s->id, reason ? reason : "pipeline failed",
+                      s->conf.root);
 
         s->ending = NGX_LIVESTREAM_ASK_STOP;
         s->status = "error";

@@ -29,7 +29,7 @@ my $p = $t->publish($s, size => '640x360', gop => 1,
 
 ok((wait_for { status($s) eq 'error' } 30), 'the stream ends with an error')
     or diag($p->output, $t->log);
-ok($t->log_like(qr/stream \S+: ended by an error: .*No space|No space left/),
+ok($t->log_like(qr/stream \S+: ended by an error: .*No space left/),
    'the log says why');
 ok(defined $p->wait(10), 'its publisher is disconnected');
 
@@ -47,16 +47,16 @@ my $again = $t->publish($s);
 ok((wait_for { status($s) eq 'live' } 20), 'with room again it goes live')
     or diag($again->output, $t->log);
 
-system('mount', '-o', 'remount,ro', $media);
+chmod 0555, glob "$media/$s->{id}/*/source";
 
-ok((wait_for { status($s) eq 'error' } 20), 'a disk that cannot be written to '
-   . 'ends it too') or diag($t->log);
-ok($t->log_like(qr/ended by an error.*Read-only file system
-                   |Read-only\ file\ system.*ended/x), 'and the log says why');
+ok((wait_for { status($s) eq 'error' } 20), 'a folder that cannot be written '
+   . 'to ends it too') or diag($t->log);
+ok($t->log_like(qr/ended by an error: .*Permission denied/),
+   'and the log says why')
+    or diag($t->log);
 is_deeply([sort $t->workers], \@workers, 'no worker died of that either');
 is(($t->api(GET => "/livestreams/$s->{id}"))[0], 200, 'the API goes on');
 
-system('mount', '-o', 'remount,rw', $media);
 $again->wait(10);
 $t->stop;
 done_testing();

@@ -20,7 +20,7 @@ $f->run(3);
 # its thread is named after what it does
 
 my ($owner) = grep {
-    grep { Livestream::Test::read_file($_) =~ /^livestream/ }
+    grep { Livestream::Test::read_file($_) =~ /^ls-/ }
         glob "/proc/$_/task/*/comm"
 } $t->workers;
 
