@@ -149,7 +149,10 @@ ngx_livestream_sqlite_run(ngx_livestream_sqlite_t *s,
 }
 
 
-/* The file that is open must still be the one that the path names. */
+/*
+ * The file that is open must still be the one that the path names, and one
+ * that could only be opened for reading is looked at again.
+ */
 
 static int
 ngx_livestream_sqlite_connect(ngx_livestream_sqlite_t *s)
@@ -163,7 +166,9 @@ ngx_livestream_sqlite_connect(ngx_livestream_sqlite_t *s)
     }
 
     if (s->db) {
-        if (sb.st_ino == s->ino && sb.st_dev == s->dev) {
+        if (sb.st_ino == s->ino && sb.st_dev == s->dev
+            && sqlite3_db_readonly(s->db, "main") == 0)
+        {
             return SQLITE_OK;
         }
 
