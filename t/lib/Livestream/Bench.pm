@@ -21,6 +21,7 @@ package Livestream::Bench;
 use v5.28;
 use warnings;
 
+use Digest::SHA qw(sha1_hex);
 use Fcntl qw(:flock);
 use File::Path qw(make_path);
 use JSON::PP;
@@ -77,10 +78,7 @@ sub clip {
         '-strict', '-2', '-f', 'mp4',
     );
 
-    my $name = join '_', @argv;
-    $name =~ s{[^\w.:-]+}{}g;
-
-    my $file = "$b->{dir}/clips/" . substr($name, 0, 230) . '.mp4';
+    my $file = "$b->{dir}/clips/" . substr(sha1_hex("@argv"), 0, 16) . '.mp4';
 
     $b->locked(sub {
         return if -s $file;
