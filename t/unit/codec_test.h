@@ -14,13 +14,9 @@
 #include <stdlib.h>
 
 #include "ngx_livestream_codec.h"
+#include "codec_sane.h"
 #include "codec_vectors.h"
 #include "tap.h"
-
-
-#define RATE_MIN  1000
-#define RATE_MAX  384000
-#define SIZE_MAX_PIXELS  16384
 
 
 static const char  *reason;
@@ -121,45 +117,6 @@ refused(ngx_livestream_codec_e id, const uint8_t *conf, size_t len,
 }
 
 
-/* what is accepted must be fit for use */
-
-static inline int
-sane(const ngx_livestream_codec_t *c)
-{
-    size_t  len;
-
-    len = strnlen(c->codecs, sizeof(c->codecs));
-
-    if (len < 4 || len == sizeof(c->codecs) || c->refs != 1
-        || c->config_len > NGX_LIVESTREAM_CONFIG_MAX)
-    {
-        return 0;
-    }
-
-    if (c->media == NGX_LIVESTREAM_AUDIO) {
-        return c->sample_rate >= RATE_MIN && c->sample_rate <= RATE_MAX
-               && c->timescale == c->sample_rate
-               && c->channels >= 1 && c->channels <= 8;
-    }
-
-    if (c->width > SIZE_MAX_PIXELS || c->height > SIZE_MAX_PIXELS
-        || c->timescale != 90000 || c->chroma > 3
-        || (c->sar_num == 0) != (c->sar_den == 0))
-    {
-        return 0;
-    }
-
-    if (c->id == NGX_LIVESTREAM_CODEC_AV1
-        || c->id == NGX_LIVESTREAM_CODEC_VP9)
-    {
-        return c->nal_length == 0;
-    }
-
-    return c->width && c->height
-           && (c->nal_length == 1 || c->nal_length == 2 || c->nal_length == 4);
-}
-
-
 /*
  * Each truncation of a good configuration, of which none shorter than min may
  * be accepted (but nothing at all, which will do for Opus), and each flip of
@@ -182,7 +139,7 @@ hostile(ngx_livestream_codec_e id, const uint8_t *conf, size_t len, size_t min,
 
         if (c) {
             taken += i && i < min;
-            insane += !sane(c);
+            insane += !codec_sane(c);
             ngx_livestream_codec_unref(c);
         }
     }
@@ -198,7 +155,7 @@ hostile(ngx_livestream_codec_e id, const uint8_t *conf, size_t len, size_t min,
         p[i / 8] ^= 1 << (i % 8);
 
         if (c) {
-            insane += !sane(c);
+            insane += !codec_sane(c);
             ngx_livestream_codec_unref(c);
         }
     }
@@ -228,7 +185,7 @@ hostile_frame(const ngx_livestream_codec_t *c, const uint8_t *frame,
 
     for (i = 0; i < len * 8; i++) {
         p[i / 8] ^= 1 << (i % 8);
-        odd += check(c, p, len) < -1 || samples > RATE_MAX;
+        odd += check(c, p, len) < -1 || samples > CODEC_RATE_MAX;
         p[i / 8] ^= 1 << (i % 8);
     }
 

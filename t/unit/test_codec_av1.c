@@ -215,7 +215,7 @@ test_refine(void)
     r = refine(c, av1_frame0, sizeof(av1_frame0));
     tap_ok(r && r != c && r->width == 64 && r->height == 48,
            "the key frame tells it");
-    tap_ok(r && sane(r), "and it is sane");
+    tap_ok(r && codec_sane(r), "and it is sane");
     tap_ok(r && r->hash != c->hash, "the hash is another one");
 
     if (r) {

@@ -169,7 +169,7 @@ test_key_frames(void)
 
         if (rc == 0 && codecs) {
             tap_str(c->codecs, codecs, "CODECS");
-            tap_ok(sane(c) && c->width == frames[i].width
+            tap_ok(codec_sane(c) && c->width == frames[i].width
                    && c->height == frames[i].height, "size");
             hostile_frame(c, frame, len, "key frame");
         }

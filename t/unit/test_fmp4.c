@@ -399,6 +399,7 @@ test_media(const media_t *m)
     }
 
     bytes = NULL;
+    overhead = 0;
     par = avcodec_parameters_alloc();
     n = demux(in, was, &bytes, par, &tb);
     codec = n > 0 ? parse(m, par, bytes, was[0].size) : NULL;
