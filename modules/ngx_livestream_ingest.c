@@ -570,7 +570,14 @@ ngx_livestream_ingest_accept(ngx_livestream_ingest_ctx_t *ctx)
 
     live = ngx_rtmp_get_module_ctx(s, ngx_rtmp_live_module);
 
-    if (live && !live->publishing) {
+    if (live == NULL) {
+        /* "live off": there is nobody else to say it */
+        (void) ngx_rtmp_send_status(s, "NetStream.Publish.Start", "status",
+                                    "Start publishing");
+        return;
+    }
+
+    if (!live->publishing) {
         ngx_log_error(NGX_LOG_NOTICE, s->connection->log, 0,
                       "livestream: publisher of stream %V refused by "
                       "\"live\"", &ctx->row.id);
