@@ -4,9 +4,9 @@
  *
  *     node publish.mjs [--fps 30] [--gop 1] [--no-audio] RTMP_URL
  *
- * Frames are made here at their time, 640x360, and piped to ffmpeg, which is
- * told to hold nothing back: what is measured is the server and the player.
- * Ends with ffmpeg, or on SIGTERM.
+ * Frames (640x360) and samples are made here at their time, by one clock, and
+ * piped to ffmpeg, which is told to hold nothing back: what is measured is the
+ * server and the player.  Ends with ffmpeg, or on SIGTERM.
  */
 
 import {spawn} from "node:child_process";
@@ -19,6 +19,10 @@ import {BLOCK, ROWS, WIDTH, encode} from "./clock.mjs";
 const HEIGHT = 360;
 const BLACK = 16;
 const WHITE = 235;
+
+const RATE = 48000;
+const CHUNK = 480;                  /* samples, 10 ms */
+const PITCH = 500;                  /* Hz, so that chunks join smoothly */
 
 
 /* A frame in yuv420p.  All of it but the clock and the moving bar stays. */
@@ -61,8 +65,9 @@ function command(url, {fps, gop, audio}) {
                    "-video_size", WIDTH + "x" + HEIGHT, "-framerate", fps,
                    "-probesize", 32, "-analyzeduration", 0,
                    "-fflags", "nobuffer", "-i", "pipe:0"];
-    const tone = ["-re", "-f", "lavfi", "-i",
-                  "sine=frequency=440:sample_rate=48000"];
+    const tone = ["-f", "s16le", "-ar", RATE, "-ac", 1, "-probesize", 32,
+                  "-analyzeduration", 0, "-fflags", "nobuffer",
+                  "-i", "pipe:3"];
     const encoders = ["-c:v", "libx264", "-preset", "ultrafast",
                       "-tune", "zerolatency", "-pix_fmt", "yuv420p",
                       "-g", fps * gop, "-keyint_min", fps * gop,
@@ -76,28 +81,61 @@ function command(url, {fps, gop, audio}) {
 }
 
 
+function toneChunk() {
+    const chunk = Buffer.alloc(CHUNK * 2);
+
+    for (let i = 0; i < CHUNK; i++) {
+        chunk.writeInt16LE(Math.round(
+            4000 * Math.sin(2 * Math.PI * PITCH * i / RATE)), i * 2);
+    }
+
+    return chunk;
+}
+
+
+/* Writes what make(n) gives, `rate` times a second.  ffmpeg counts, so nothing
+ * is left out: what had to wait for it is made when it is taken. */
+class Source {
+    constructor(pipe, rate, make) {
+        this.pipe = pipe;
+        this.rate = rate;
+        this.make = make;
+        this.n = 0;
+        this.blocked = false;
+        pipe.on("drain", () => { this.blocked = false; });
+        pipe.on("error", () => { this.blocked = true; });
+    }
+
+    due(seconds) {
+        while (!this.blocked && this.n <= seconds * this.rate) {
+            this.blocked = !this.pipe.write(this.make(this.n++));
+        }
+    }
+}
+
+
 /* Returns the ffmpeg process; ended by stop() or by itself. */
 export function publish(url, options) {
     const {fps = 30, gop = 1, audio = true} = options || {};
     const ffmpeg = spawn("ffmpeg", command(url, {fps, gop, audio}),
-                         {stdio: ["pipe", "ignore", "inherit"]});
+                         {stdio: ["pipe", "ignore", "inherit", "pipe"]});
     const picture = new Picture();
+    const chunk = toneChunk();
     const begun = performance.now();
-    let n = 0;
-    let blocked = false;
+    const sources = [
+        new Source(ffmpeg.stdin, fps, (n) => picture.draw(n, Date.now())),
+    ];
 
-    /* ffmpeg counts frames, so none is left out; one that had to wait for it
-     * shows the time at which it was taken */
-    function due() {
-        while (!blocked && n <= (performance.now() - begun) / 1000 * fps) {
-            blocked = !ffmpeg.stdin.write(picture.draw(n++, Date.now()));
-        }
+    if (audio) {
+        sources.push(new Source(ffmpeg.stdio[3], RATE / CHUNK, () => chunk));
     }
 
-    const timer = setInterval(due, 2);
+    const timer = setInterval(() => {
+        const seconds = (performance.now() - begun) / 1000;
 
-    ffmpeg.stdin.on("drain", () => { blocked = false; due(); });
-    ffmpeg.stdin.on("error", () => clearInterval(timer));
+        sources.forEach((source) => source.due(seconds));
+    }, 2);
+
     ffmpeg.on("exit", () => clearInterval(timer));
 
     ffmpeg.stop = () => {

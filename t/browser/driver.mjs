@@ -10,6 +10,7 @@
 
 import net from "node:net";
 import readline from "node:readline";
+import {setTimeout as sleep} from "node:timers/promises";
 
 import {launch} from "../../bench/glass/browser.mjs";
 import {serve} from "../../bench/glass/site.mjs";
@@ -47,16 +48,21 @@ const commands = {
 
     eval: (js) => page.evaluate(js),
 
-    /* until the expression is true */
-    wait: (js, seconds) => page.waitForFunction(js, null,
-                               {timeout: seconds * 1000, polling: 100})
-        .then(() => true, (e) => {
-            if (e.name === "TimeoutError") {
+    /* Until the expression is true, looked at from here: a page's security
+     * policy may forbid a string to be evaluated by the page itself. */
+    wait: async (js, seconds) => {
+        const end = Date.now() + seconds * 1000;
+
+        while (!await page.evaluate(js)) {
+            if (Date.now() > end) {
                 return false;
             }
 
-            throw e;
-        }),
+            await sleep(100);
+        }
+
+        return true;
+    },
 
     click: (what) => page.click(what, {timeout: 5000}),
     fill: (what, text) => page.fill(what, text, {timeout: 5000}),
