@@ -45,6 +45,7 @@
 #define NGX_LIVESTREAM_LLHLS_SKEW     15000000      /* us */
 #define NGX_LIVESTREAM_LLHLS_QUEUE    2048          /* frames */
 #define NGX_LIVESTREAM_LLHLS_ABSENT   1000000       /* us, and a part */
+#define NGX_LIVESTREAM_LLHLS_STEP     200000        /* us, between frames */
 #define NGX_LIVESTREAM_LLHLS_GONE     5000000       /* us, a leader that is
                                                        waited for */
 #define NGX_LIVESTREAM_LLHLS_HOLE     60000000      /* us, not to be filled */
@@ -70,7 +71,7 @@ static int ngx_livestream_llhls_lead_to(ngx_livestream_llhls_cutter_t *c,
 static int ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, int64_t us);
+    ngx_livestream_llhls_track_t *t);
 static unsigned ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_frame_t *f, int64_t us);
 static int64_t ngx_livestream_llhls_gop(ngx_livestream_llhls_cutter_t *c,
@@ -82,7 +83,8 @@ static int ngx_livestream_llhls_start(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_frame_t *f);
 static int ngx_livestream_llhls_begin(ngx_livestream_llhls_cutter_t *c,
     int64_t dts);
-static int ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c);
+static int ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c,
+    int64_t us);
 static int ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c,
     int64_t dts, int64_t *at);
 static int ngx_livestream_llhls_queue(ngx_livestream_llhls_cutter_t *c,
@@ -93,6 +95,8 @@ static int ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f, int64_t end);
+static void ngx_livestream_llhls_ask(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
 static int ngx_livestream_llhls_follow_end(ngx_livestream_llhls_track_t *t,
@@ -117,11 +121,22 @@ ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_frame_t *f)
 {
     int                            rc;
+    int64_t                        us, step;
     ngx_livestream_llhls_track_t  *t;
 
     t = &c->tracks[f->track];
 
-    t->newest = ngx_livestream_llhls_dts(f);
+    /* a hole is no time that went by while others were silent */
+
+    us = ngx_livestream_llhls_dts(f);
+    step = us - t->newest;
+
+    if (step > 0) {
+        t->ahead += step < NGX_LIVESTREAM_LLHLS_STEP
+                    ? step : NGX_LIVESTREAM_LLHLS_STEP;
+    }
+
+    t->newest = us;
 
     if (t != c->leader
         && t->media == NGX_LIVESTREAM_VIDEO
@@ -131,7 +146,7 @@ ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
             return 0;
         }
 
-        rc = ngx_livestream_llhls_take_lead(c, t, t->newest);
+        rc = ngx_livestream_llhls_take_lead(c, t);
         if (rc) {
             return rc;
         }
@@ -166,7 +181,7 @@ ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c)
     rc = 0;
 
     if (c->leader && !c->waiting) {
-        rc = ngx_livestream_llhls_stop(c);
+        rc = ngx_livestream_llhls_stop(c, INT64_MAX);
     }
 
     c->horizon = INT64_MAX;
@@ -215,10 +230,8 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
     us = ngx_livestream_llhls_dts(f);
 
     for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
-        c->tracks[i].mark = c->tracks[i].newest;
+        c->tracks[i].ahead = 0;
     }
-
-    t->mark = us;
 
     if (!c->waiting
         && ((f->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY)
@@ -227,7 +240,7 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
                                       ngx_livestream_llhls_track_next(t))
                > NGX_LIVESTREAM_LLHLS_HOLE))
     {
-        rc = ngx_livestream_llhls_stop(c);
+        rc = ngx_livestream_llhls_stop(c, us);
         if (rc) {
             return rc;
         }
@@ -239,7 +252,9 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
 
     if (c->waiting) {
 
-        if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
+        if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)
+            || us + c->out.part_target < c->end)
+        {
             c->horizon = us > c->horizon ? us : c->horizon;
             return 0;
         }
@@ -323,28 +338,27 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t)
 {
     int                            rc;
-    int64_t                        ahead, dts;
+    int64_t                        dts;
     ngx_livestream_llhls_track_t  *leader;
 
     leader = c->leader;
-    ahead = t->newest - t->mark;
 
     if (c->waiting) {
 
-        if (ahead > NGX_LIVESTREAM_LLHLS_GONE
+        if (t->ahead > NGX_LIVESTREAM_LLHLS_GONE
             && t->media == NGX_LIVESTREAM_AUDIO)
         {
-            return ngx_livestream_llhls_take_lead(c, t, t->newest);
+            return ngx_livestream_llhls_take_lead(c, t);
         }
 
         return 0;
     }
 
-    if (ahead <= NGX_LIVESTREAM_LLHLS_ABSENT + c->out.part_target) {
+    if (t->ahead <= NGX_LIVESTREAM_LLHLS_ABSENT + c->out.part_target) {
         return 0;
     }
 
-    dts = ngx_livestream_llhls_ticks(leader, leader->mark + ahead
+    dts = ngx_livestream_llhls_ticks(leader, leader->newest + t->ahead
                                              - c->out.part_target);
 
     if (dts - leader->start <= leader->target
@@ -371,23 +385,39 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
 
 /*
  * Video that comes to a stream led by audio, or audio where the video that
- * was to lead does not come.  The frame at us will be its first.
+ * was to lead does not come.  The newest frame of t may be its first.  If that
+ * is behind what the old leader has put out, both wait for a key frame that is
+ * not.
  */
 
 static int
 ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, int64_t us)
+    ngx_livestream_llhls_track_t *t)
 {
-    int  rc;
+    int      rc;
+    int64_t  end;
 
     rc = 0;
+
+    if (!c->waiting) {
+        end = ngx_livestream_llhls_us(c->leader,
+                                 ngx_livestream_llhls_track_next(c->leader));
+
+        if (t->newest + c->out.part_target < end) {
+            rc = ngx_livestream_llhls_stop(c, INT64_MAX);
+            c->flags |= NGX_LIVESTREAM_LLHLS_DISCONTINUITY;
+
+        } else {
+            c->end = t->newest;
+        }
+    }
 
     while (rc == 0 && t->open && t->msn != c->msn) {
         rc = ngx_livestream_llhls_follow_cut(c, t, NULL);
     }
 
     if (rc == 0 && t->open) {
-        rc = ngx_livestream_llhls_follow_end(t, c->waiting ? c->end : us);
+        rc = ngx_livestream_llhls_follow_end(t, c->end);
     }
 
     ngx_livestream_llhls_cutter_clear(t);
@@ -596,19 +626,26 @@ ngx_livestream_llhls_begin(ngx_livestream_llhls_cutter_t *c, int64_t dts)
 }
 
 
+/* the leader's segment ends with its last frame, and before us */
+
 static int
-ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c)
+ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c, int64_t us)
 {
     int                            rc;
-    int64_t                        dts;
+    int64_t                        dts, least;
     ngx_livestream_llhls_track_t  *t;
 
     t = c->leader;
 
     dts = ngx_livestream_llhls_track_end(t);
+    least = ngx_livestream_llhls_least(t);
 
-    if (dts < ngx_livestream_llhls_least(t)) {
-        dts = ngx_livestream_llhls_least(t);
+    if (us < ngx_livestream_llhls_us(t, dts)) {
+        dts = ngx_livestream_llhls_ticks(t, us);
+    }
+
+    if (dts < least) {
+        dts = least;
     }
 
     rc = ngx_livestream_llhls_finish(c, dts, &dts);
@@ -801,7 +838,7 @@ ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
     }
 
     if (t->hash != f->codec->hash) {
-        c->asked = 1;
+        ngx_livestream_llhls_ask(c, t);
         return 0;
     }
 
@@ -815,6 +852,27 @@ ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
     }
 
     return ngx_livestream_llhls_track_append(t, f, f->dts);
+}
+
+
+/* a discontinuity, unless there is one that t has not come to yet */
+
+static void
+ngx_livestream_llhls_ask(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t)
+{
+    uint64_t                     n;
+    ngx_livestream_llhls_cut_t  *cut;
+
+    for (n = t->msn; n != c->msn; n++) {
+        cut = &c->cuts[(n + 1) % NGX_LIVESTREAM_LLHLS_CUTS];
+
+        if (cut->flags & NGX_LIVESTREAM_LLHLS_DISCONTINUITY) {
+            return;
+        }
+    }
+
+    c->asked = 1;
 }
 
 

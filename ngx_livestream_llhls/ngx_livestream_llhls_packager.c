@@ -116,7 +116,6 @@ ngx_livestream_llhls_open(ngx_livestream_pipeline_t *p,
     c->out.tail = &c->out.held;
 
     c->msn = conf->msn - 1;
-    c->end = INT64_MAX;
     c->waiting = 1;
 
     if (conf->continued) {
@@ -313,7 +312,7 @@ ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk)
     }
 
     for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
-        c->tracks[i].mark = first;
+        c->tracks[i].newest = first;
         c->tracks[i].fresh = first;
     }
 
@@ -411,6 +410,7 @@ ngx_livestream_llhls_add(ngx_livestream_llhls_packager_t *pk,
 
         t->msn = c->msn;
         t->fresh = c->horizon;
+        t->newest = ngx_livestream_ticks_to_us(f->dts, f->codec->timescale);
     }
 
     if (c->leader == NULL

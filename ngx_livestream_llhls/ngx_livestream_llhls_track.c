@@ -273,7 +273,9 @@ ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t, int64_t dts,
         return 0;
     }
 
-    if (dts - t->start <= ngx_livestream_llhls_track_slack(t)) {
+    if (dts - t->start <= ngx_livestream_llhls_track_slack(t)
+        && (!last || t->segment.nparts))
+    {
         *at = t->start;
         return 0;
     }

@@ -73,8 +73,8 @@ typedef struct {
     uint32_t                 nqueued;
     uint64_t                 msn;               /* of the newest segment */
     int64_t                  newest;            /* us, dts that came */
-    int64_t                  mark;              /* newest when the leader
-                                                   last came */
+    int64_t                  ahead;             /* us, went by since the
+                                                   leader last came */
     int64_t                  fresh;             /* us, horizon when a frame
                                                    was last taken */
 } ngx_livestream_llhls_track_t;
