@@ -377,11 +377,12 @@ ngx_livestream_llhls_render_master(ngx_livestream_sh_stream_t *s,
     ngx_livestream_llhls_text_t **text)
 {
     size_t                             size;
-    ngx_uint_t                         i, n;
+    ngx_uint_t                         i, n, ntracks;
+    ngx_livestream_view_t              view;
     ngx_livestream_track_t            *t;
     ngx_livestream_llhls_rendition_t  *r;
 
-    n = ngx_min(s->ntracks, NGX_LIVESTREAM_MAX_TRACKS);
+    ntracks = ngx_min(s->ntracks, NGX_LIVESTREAM_MAX_TRACKS);
 
     r = ngx_pcalloc(pool, NGX_LIVESTREAM_MAX_TRACKS
                           * sizeof(ngx_livestream_llhls_rendition_t));
@@ -389,18 +390,26 @@ ngx_livestream_llhls_render_master(ngx_livestream_sh_stream_t *s,
         return NGX_ERROR;
     }
 
-    for (i = 0; i < n; i++) {
+    for (i = 0, n = 0; i < ntracks; i++) {
+
+        if (ngx_livestream_registry_view(s, uid, i, NULL, &view) != NGX_OK
+            || !view.state.playable)
+        {
+            continue;
+        }
+
         t = &s->tracks[i];
 
-        r[i].name = t->name;
-        r[i].codecs = t->codecs;
-        r[i].media = t->media;
-        r[i].width = t->width;
-        r[i].height = t->height;
-        r[i].frame_rate = t->frame_rate;
-        r[i].channels = t->channels;
-        r[i].bandwidth = t->bandwidth;
-        r[i].average = t->average;
+        r[n].name = t->name;
+        r[n].codecs = t->codecs;
+        r[n].media = t->media;
+        r[n].width = t->width;
+        r[n].height = t->height;
+        r[n].frame_rate = t->frame_rate;
+        r[n].channels = t->channels;
+        r[n].bandwidth = t->bandwidth;
+        r[n].average = t->average;
+        n++;
     }
 
     size = ngx_livestream_llhls_multivariant_get_size(r, n);

@@ -25,7 +25,10 @@
 
 
 /* seconds, for a stream that has not fixed its own */
-#define NGX_HTTP_LIVESTREAM_LLHLS_TARGET  6
+#define NGX_HTTP_LIVESTREAM_LLHLS_TARGET    6
+
+/* segments of one track until the others are not waited for */
+#define NGX_HTTP_LIVESTREAM_LLHLS_PATIENCE  3
 
 
 typedef struct {
@@ -335,27 +338,50 @@ ngx_http_livestream_llhls_look(ngx_http_livestream_llhls_ctx_t *ctx)
 }
 
 
-/* a player makes its choice once, so all tracks have to be there */
+/*
+ * A player makes its choice once, so all tracks have to be there; but one that
+ * has shown nothing while others have had some segments is not waited for.
+ */
 
 static ngx_int_t
 ngx_http_livestream_llhls_look_master(ngx_http_livestream_llhls_ctx_t *ctx)
 {
-    ngx_uint_t             i, n;
-    ngx_livestream_view_t  view;
+    uint64_t                 segments;
+    ngx_int_t                rc;
+    ngx_uint_t               i, n, ready;
+    ngx_livestream_view_t    view;
+    ngx_livestream_state_t  *state;
 
     n = ngx_min(ctx->stream->ntracks, NGX_LIVESTREAM_MAX_TRACKS);
+
+    ready = 0;
+    segments = 0;
 
     for (i = 0; i < n; i++) {
 
         if (ngx_livestream_registry_view(ctx->stream, ctx->uid, i, NULL, &view)
-            != NGX_OK
-            || !view.state.playable)
+            != NGX_OK)
         {
-            return ngx_http_livestream_llhls_unready(ctx);
+            continue;
+        }
+
+        state = &view.state;
+
+        if (state->playable) {
+            ready++;
+            segments = ngx_max(segments, state->open.msn - state->seg_first);
         }
     }
 
-    return n ? NGX_OK : ngx_http_livestream_llhls_unready(ctx);
+    if (ready && (ready == n
+                  || segments >= NGX_HTTP_LIVESTREAM_LLHLS_PATIENCE))
+    {
+        return NGX_OK;
+    }
+
+    rc = ngx_http_livestream_llhls_unready(ctx);
+
+    return (rc != NGX_AGAIN && ready) ? NGX_OK : rc;
 }
 
 
