@@ -80,13 +80,14 @@ struct ngx_livestream_pipeline_s {
 
     /* event loop */
     uint64_t                               dropped;
-    int                                   *over;    /* told to drain() */
+    uint32_t                               drains;  /* that run */
     uint32_t                               broken;  /* tracks, a bit each */
     uint32_t                               quiet;   /* frames since a post */
     size_t                                 quiet_bytes;
     unsigned                               dropping:1;
     unsigned                               video:1;
     unsigned                               ended:1;
+    unsigned                               destroyed:1;
 
     /* thread; error and reason are the loop's after the last message */
     int                                    error;
@@ -268,14 +269,14 @@ ngx_livestream_pipeline_destroy(ngx_livestream_pipeline_t *p)
         ngx_livestream_frame_unref(f);
     }
 
-    if (p->over) {
-        *p->over = 1;
-    }
-
     sem_destroy(&p->wake);
     sem_destroy(&p->room);
 
-    free(p);
+    p->destroyed = 1;
+
+    if (p->drains == 0) {
+        free(p);
+    }
 }
 
 
@@ -400,19 +401,18 @@ ngx_livestream_pipeline_finish(ngx_livestream_pipeline_t *p)
 }
 
 
+/* a handler may destroy p meanwhile, which is then freed here */
+
 void
 ngx_livestream_pipeline_drain(ngx_livestream_pipeline_t *p)
 {
-    int            over, *outer;
     struct pollfd  pfd;
 
     if (p->ended) {
         return;
     }
 
-    over = 0;
-    outer = p->over;
-    p->over = &over;
+    p->drains++;
 
     ngx_livestream_pipeline_finish(p);
 
@@ -422,17 +422,17 @@ ngx_livestream_pipeline_drain(ngx_livestream_pipeline_t *p)
     for ( ;; ) {
         ngx_livestream_mailbox_run();
 
-        if (over) {
+        if (p->ended || p->destroyed) {
             break;
         }
 
         (void) poll(&pfd, 1, -1);
     }
 
-    /* p may be no more */
+    p->drains--;
 
-    if (outer) {
-        *outer = 1;
+    if (p->destroyed && p->drains == 0) {
+        free(p);
     }
 }
 
@@ -454,11 +454,6 @@ ngx_livestream_pipeline_deliver(ngx_livestream_message_t *msg)
     /* p may be no more when a handler returns */
 
     if (msg == &p->last) {
-        if (p->over) {
-            *p->over = 1;
-            p->over = NULL;
-        }
-
         p->ended = 1;
         p->done(p->data, p->error, p->reason);
 

@@ -6,7 +6,7 @@
  * come out of.
  *
  *   event loop                          thread
- *   push(frame) --> bounded ring  --> stage 0 --> stage 1 --> ... (last: packager)
+ *   push(frame)  --> bounded ring  --> stage 0 --> ... --> packager
  *   handler(msg) <-- list, eventfd <-- send(msg)
  *
  * The stages are those that the feature modules registered, in load order;

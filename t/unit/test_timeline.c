@@ -565,24 +565,6 @@ test_random(void)
 }
 
 
-static void
-test_scale(void)
-{
-    int64_t  century = INT64_C(100) * 366 * 86400 * 1000000;
-
-    tap_is(ngx_livestream_ticks_to_us(1, 90000), 11, "a tick of 90 kHz");
-    tap_is(ngx_livestream_ticks_to_us(-1, 90000), -11, "and one before 0");
-    tap_is(ngx_livestream_ticks_to_us(3, 2000000), 2, "halves go up");
-    tap_is(ngx_livestream_us_to_ticks(century, 384000), century / 1000000
-           * 384000, "a century in ticks");
-    tap_is(ngx_livestream_ticks_to_us(century / 1000000 * 384000, 384000),
-           century, "and back");
-    tap_is(ngx_livestream_us_to_ticks(1, 0), 0, "no timescale, no ticks");
-    tap_is(ngx_livestream_us_to_ticks(INT64_MIN + 1, 1000000), INT64_MIN + 1,
-           "the least number");
-}
-
-
 int
 main(void)
 {
@@ -602,7 +584,6 @@ main(void)
     test_continued();
     test_nano();
     test_random();
-    test_scale();
 
     return tap_done();
 }
