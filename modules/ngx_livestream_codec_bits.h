@@ -63,7 +63,8 @@ ngx_livestream_bits_next(ngx_livestream_bits_t *b)
 static inline uint32_t
 ngx_livestream_bits(ngx_livestream_bits_t *b, uint32_t n)
 {
-    uint32_t  v, take;
+    uint32_t  take;
+    uint64_t  v;
 
     v = 0;
 
@@ -76,7 +77,7 @@ ngx_livestream_bits(ngx_livestream_bits_t *b, uint32_t n)
         take = n < b->left ? n : b->left;
 
         b->left -= take;
-        v = (v << take) | ((*b->pos >> b->left) & ((1u << take) - 1));
+        v = (v << take) | ((*b->pos >> b->left) & ((UINT64_C(1) << take) - 1));
         n -= take;
 
         if (b->left == 0) {
@@ -84,7 +85,7 @@ ngx_livestream_bits(ngx_livestream_bits_t *b, uint32_t n)
         }
     }
 
-    return v;
+    return (uint32_t) v;
 }
 
 

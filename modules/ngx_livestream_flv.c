@@ -187,6 +187,7 @@ ngx_livestream_flv_video(const uint8_t *body, size_t len,
         ex.pos = body + 1;
         ex.end = end;
         ex.type = body[0] & 0x0f;
+        ex.codec = NULL;
 
         return ngx_livestream_flv_ex(&ngx_livestream_flv_video_medium,
                                      frame == NGX_LIVESTREAM_FLV_COMMAND, &ex,
@@ -262,6 +263,7 @@ ngx_livestream_flv_audio(const uint8_t *body, size_t len,
         ex.pos = body + 1;
         ex.end = end;
         ex.type = body[0] & 0x0f;
+        ex.codec = NULL;
 
         return ngx_livestream_flv_ex(&ngx_livestream_flv_audio_medium, 0, &ex,
                                      tag, reason);
@@ -462,15 +464,13 @@ ngx_livestream_flv_fourcc(const ngx_livestream_flv_medium_t *medium,
         return -1;
     }
 
-    ex->codec = NULL;
-
     for (codec = medium->codecs; codec->codec; codec++) {
         if (memcmp(codec->fourcc, ex->pos, 4) == 0) {
-            ex->codec = codec;
             break;
         }
     }
 
+    ex->codec = codec->codec ? codec : NULL;
     ex->pos += 4;
 
     return 0;
