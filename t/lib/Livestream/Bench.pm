@@ -26,6 +26,8 @@ use Fcntl qw(:flock);
 use File::Path qw(make_path);
 use JSON::PP;
 
+use Livestream::Test::Publisher;
+
 our @ISA = qw(Livestream::Test::Publisher);
 
 my %size = (size => '320x180', fps => 30, gop => 1, rate => 48000,

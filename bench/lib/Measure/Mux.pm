@@ -1,0 +1,35 @@
+package Measure::Mux;
+
+# Copyright (C) nginx-livestream contributors
+#
+# What it costs to write a part: libavformat's mov muxer against our own
+# fragment writer (bench/mux.c).
+
+use v5.28;
+use warnings;
+
+use Measure qw(row say_so);
+
+
+sub run {
+    my $build = $ENV{TEST_NGINX_BUILD} || 'build';
+
+    system('make', '-s', '-C', 'bench', 'BUILD=' . Cwd::abs_path($build)) == 0
+        or die "bench/ can't be built\n";
+
+    my $said = `\Q$build\E/bench/mux`;
+    die "bench/mux failed\n" if $?;
+
+    print STDERR $said =~ s/^/    /mgr;
+
+    my @ratios = $said =~ /^  ratio +([\d.]+)/mg;
+
+    return (
+        row('a part: CPU of libavformat\'s muxer, to our writer\'s',
+            "$ratios[0]", '> 2.0', $ratios[0] > 2),
+        row('  the same, written nowhere', "$ratios[1]"),
+    );
+}
+
+
+1;
