@@ -8,8 +8,8 @@ import {h, setText} from "./dom.js";
 
 const PERIOD = 500;
 
-/* Wall clock and live edge tell nearly the same latency, unless this
- * computer's clock is wrong. */
+/* Wall clock and live edge tell nearly the same latency, unless a clock is
+ * wrong or pictures come late. */
 const SKEW = 15;
 
 const dash = "–";
@@ -124,8 +124,8 @@ export class Meter {
 
         setText(this.big, latency === null ? "" : latency.toFixed(1));
         setText(this.hint, skewed
-            ? "This computer's clock and the server's differ: trust “behind "
-              + "live edge” instead."
+            ? "The server's clock and this computer's differ, or the publisher "
+              + "is slower than real time: trust “behind live edge” instead."
             : "From the server's receipt of a picture to its display here, "
               + "by EXT-X-PROGRAM-DATE-TIME.");
 
