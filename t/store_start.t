@@ -124,7 +124,7 @@ $t->stop;
 
 # ---- the API without what it needs
 
-$t = with_store('');
+$t = with_store('', without => ['ngx_livestream_llhls_module']);
 my $text = $t->conf;
 $text =~ s/livestream \{.*?\n\}//s;
 $text =~ s/rtmp \{.*?\n\}\n//s;
