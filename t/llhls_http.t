@@ -399,9 +399,24 @@ subtest 'what the configuration refuses' => sub {
     }
 
     my $other = Livestream::Test->new(conf => '%%MODULES%%
+        pid        nginx.pid;
+        error_log  error.log;
+
         events { }
-        http { server { listen 127.0.0.1:%%HTTP%%;
-                        location / { livestream_llhls; } } }');
+
+        http {
+            access_log             access.log;
+            client_body_temp_path  tmp_body;
+            proxy_temp_path        tmp_proxy;
+            fastcgi_temp_path      tmp_fastcgi;
+            uwsgi_temp_path        tmp_uwsgi;
+            scgi_temp_path         tmp_scgi;
+
+            server {
+                listen  127.0.0.1:%%HTTP%%;
+                location / { livestream_llhls; }
+            }
+        }');
     my ($status, $log) = $other->test_conf;
     $log .= $other->log;
     isnt($status, 0, 'without livestream{}');
