@@ -68,8 +68,11 @@ test:
 	@$(HERE)/scripts/deps test
 	@$(HERE)/scripts/npm test
 	@$(MAKE) --no-print-directory all $(if $(WHOLE),$(NGX)/objs/nginx)
+	@echo "   building the tests' programs"
 	@$(MAKE) --no-print-directory -s $(JOBS) -C t/unit BUILD=$(OUT)/unit
-	@$(ENVIRONMENT) UNIT=$(OUT)/unit $(HERE)/scripts/test $(T)
+	@$(MAKE) --no-print-directory -s -C t/fuzz BUILD=$(OUT)/fuzz
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(ENVIRONMENT) \
+		$(HERE)/scripts/test $(T)
 
 
 # what the configuration of nginx was made from: changed only if it differs
