@@ -2,12 +2,8 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * The life of a stream in the worker that owns it; the header draws it.
- *
- * Ownership is taken under the zone's mutex, by a publisher's claim or by the
- * tick, which every worker runs and which adopts what a worker that died or
- * that was reloaded has left.  What must be told to the store is told before
- * the stream is let go, so that the next owner's word comes later.
+ * The life of a stream in the worker that owns it, from the claim to its end;
+ * the header draws it.  Says to the store what becomes of it.
  *
  * Event loop only.
  */
@@ -21,49 +17,25 @@
 #include "ngx_livestream_stream.h"
 
 
-#define NGX_LIVESTREAM_TICK      500            /* ms */
 #define NGX_LIVESTREAM_LINGER    60             /* s, ended streams */
 #define NGX_LIVESTREAM_ABSENT    500            /* ms, without parts */
 
 
-static void ngx_livestream_stream_tick(ngx_event_t *ev);
-static void ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
-    ngx_livestream_core_conf_t *lcf, ngx_uint_t exiting);
-static void ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh);
-static ngx_uint_t ngx_livestream_stream_alive(ngx_livestream_sh_stream_t *sh);
-static ngx_livestream_sh_stream_t *ngx_livestream_stream_room_locked(
-    ngx_livestream_row_t *row, ngx_uint_t max, uint64_t msn,
-    const char **why);
-static ngx_livestream_stream_t *ngx_livestream_stream_create(
-    ngx_livestream_sh_stream_t *sh);
-static ngx_int_t ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
-    ngx_livestream_row_t *row);
-static void ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh);
-static void ngx_livestream_stream_drop(ngx_livestream_stream_t *s);
 static void ngx_livestream_stream_done(void *data, int error,
     const char *reason);
 static void ngx_livestream_stream_interrupt(ngx_livestream_stream_t *s);
 static void ngx_livestream_stream_told(ngx_livestream_store_result_t *r,
     void *data);
 static void ngx_livestream_stream_absent(ngx_event_t *ev);
-static void ngx_livestream_stream_end(ngx_livestream_stream_t *s);
-static void ngx_livestream_stream_forget_locked(
-    ngx_livestream_sh_stream_t *sh);
+static void ngx_livestream_stream_hook(ngx_livestream_stream_t *s,
+    size_t offset);
 static ngx_livestream_store_query_t *ngx_livestream_stream_tell(
     ngx_livestream_stream_t *s, const char *sql, const char *status,
     ngx_livestream_store_handler_pt handler);
-static void ngx_livestream_stream_hook(ngx_livestream_stream_t *s,
-    size_t offset);
 static void ngx_livestream_stream_variants(ngx_livestream_stream_t *s);
 
 
 ngx_livestream_stream_kick_pt  ngx_livestream_stream_kick;
-
-/* by slot of the registry; those that this worker owns */
-static ngx_livestream_stream_t  **ngx_livestream_streams;
-static ngx_event_t                ngx_livestream_stream_timer;
-static ngx_connection_t           ngx_livestream_stream_dumb;
-static ngx_atomic_uint_t          ngx_livestream_stream_generation;
 
 static const char  ngx_livestream_sql_live[] =
     "UPDATE live_streams SET status = $2, ended_at = NULL,"
@@ -105,482 +77,7 @@ ngx_livestream_stream_fresh(void)
 }
 
 
-ngx_int_t
-ngx_livestream_stream_init_process(ngx_cycle_t *cycle)
-{
-    ngx_uint_t                   i;
-    ngx_livestream_sh_stream_t  *sh;
-    ngx_livestream_core_conf_t  *lcf;
-
-    lcf = ngx_livestream_core_conf(cycle);
-
-    ngx_livestream_streams = ngx_pcalloc(cycle->pool,
-                                         ngx_livestream_sh->nstreams
-                                         * sizeof(ngx_livestream_stream_t *));
-    if (ngx_livestream_streams == NULL
-        || ngx_livestream_bus_add_handler(ngx_livestream_stream_bus)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    ngx_livestream_stream_generation = ngx_livestream_sh->generation;
-
-    /* a predecessor that died in this slot is not waited for */
-
-    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
-
-    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
-        sh = &ngx_livestream_sh->streams[i];
-
-        if (sh->state != NGX_LIVESTREAM_FREE
-            && sh->owner != 0 && sh->owner != ngx_pid
-            && sh->owner_slot == ngx_process_slot)
-        {
-            sh->owner = 0;
-        }
-    }
-
-    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
-
-    ngx_livestream_stream_dumb.fd = (ngx_socket_t) -1;
-
-    ngx_livestream_stream_timer.handler = ngx_livestream_stream_tick;
-    ngx_livestream_stream_timer.data = &ngx_livestream_stream_dumb;
-    ngx_livestream_stream_timer.log = cycle->log;
-    ngx_livestream_stream_timer.cancelable = 1;
-
-    ngx_add_timer(&ngx_livestream_stream_timer, 1);
-
-    if (ngx_worker == 0) {
-        ngx_livestream_reaper_sweep(&lcf->root, cycle->log);
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * A reload hands streams on as interrupted: their publishers come back to a
- * worker that stays.  Otherwise they are over.
- */
-
-void
-ngx_livestream_stream_exit_process(ngx_cycle_t *cycle)
-{
-    ngx_uint_t                i, reloaded;
-    ngx_livestream_stream_t  *s;
-
-    (void) cycle;
-
-    if (ngx_livestream_streams == NULL) {
-        return;
-    }
-
-    reloaded = (ngx_livestream_sh->generation
-                != ngx_livestream_stream_generation);
-
-    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
-
-        s = ngx_livestream_streams[i];
-
-        if (s == NULL) {
-            continue;
-        }
-
-        if (!reloaded && s->ending == 0) {
-            s->ending = NGX_LIVESTREAM_ASK_STOP;
-            s->status = "ended";
-        }
-
-        s->session = NULL;
-
-        if (s->pipeline) {
-            /* calls done(), which interrupts or ends it */
-            ngx_livestream_pipeline_drain(s->pipeline);
-
-        } else if (!reloaded) {
-            ngx_livestream_stream_end(s);
-        }
-
-        s = ngx_livestream_streams[i];
-
-        if (s) {
-            s->sh->draining = 0;
-            s->sh->owner = 0;
-            ngx_livestream_bus_ring(s->sh);
-            ngx_livestream_stream_drop(s);
-        }
-    }
-}
-
-
-static void
-ngx_livestream_stream_tick(ngx_event_t *ev)
-{
-    ngx_uint_t                   i, quit;
-    ngx_livestream_stream_t     *s;
-    ngx_livestream_core_conf_t  *lcf;
-
-    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
-
-    /* told to exit, and no newer configuration has taken over */
-
-    quit = (ngx_exiting && ngx_livestream_sh->generation
-                           == ngx_livestream_stream_generation);
-
-    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
-
-        s = ngx_livestream_streams[i];
-
-        if (s == NULL) {
-            ngx_livestream_stream_look(&ngx_livestream_sh->streams[i], lcf,
-                                       ngx_exiting);
-            continue;
-        }
-
-        s->sh->heartbeat = ngx_time();
-
-        if (quit && s->ending == 0) {
-            s->ending = NGX_LIVESTREAM_ASK_STOP;
-            s->status = "ended";
-
-            if (s->session) {
-                ngx_livestream_stream_kick(s->session, "nginx is stopping");
-
-            } else if (s->pipeline == NULL) {
-                ngx_livestream_stream_end(s);
-            }
-        }
-    }
-
-    ngx_add_timer(ev, NGX_LIVESTREAM_TICK);
-}
-
-
-/* at a stream that is not ours: is it anybody's? */
-
-static void
-ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
-    ngx_livestream_core_conf_t *lcf, ngx_uint_t exiting)
-{
-    u_char      id[NGX_LIVESTREAM_ID_LEN + 1];
-    u_char      broadcast[NGX_LIVESTREAM_ID_LEN + 1];
-    ngx_uint_t  adopt, forget;
-
-    if (sh->state == NGX_LIVESTREAM_FREE
-        || (sh->state == NGX_LIVESTREAM_ENDED && sh->expire > ngx_time())
-        || (sh->state != NGX_LIVESTREAM_ENDED
-            && ngx_livestream_stream_alive(sh)))
-    {
-        return;
-    }
-
-    adopt = 0;
-    forget = 0;
-
-    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
-
-    if (sh->state == NGX_LIVESTREAM_ENDED) {
-
-        if (sh->expire <= ngx_time()) {
-            ngx_memcpy(id, sh->id, sizeof(id));
-            ngx_memcpy(broadcast, sh->broadcast, sizeof(broadcast));
-
-            ngx_livestream_stream_forget_locked(sh);
-            forget = 1;
-        }
-
-    } else if (sh->state != NGX_LIVESTREAM_FREE && !exiting
-               && !ngx_livestream_stream_alive(sh))
-    {
-        sh->owner = ngx_pid;
-        sh->owner_slot = ngx_process_slot;
-        sh->heartbeat = ngx_time();
-        adopt = 1;
-    }
-
-    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
-
-    if (forget) {
-        ngx_livestream_bus_ring(sh);
-        ngx_livestream_reaper_remove(&lcf->root, id, broadcast,
-                                     ngx_cycle->log);
-    }
-
-    if (adopt) {
-        ngx_livestream_stream_adopt(sh);
-    }
-}
-
-
-static ngx_uint_t
-ngx_livestream_stream_alive(ngx_livestream_sh_stream_t *sh)
-{
-    ngx_pid_t  owner;
-
-    owner = sh->owner;
-
-    if (owner == 0) {
-        return 0;
-    }
-
-    return owner == ngx_pid || kill(owner, 0) == 0 || ngx_errno != ESRCH;
-}
-
-
-static void
-ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh)
-{
-    ngx_uint_t                asked;
-    ngx_livestream_stream_t  *s;
-
-    s = ngx_livestream_streams[sh - ngx_livestream_sh->streams];
-
-    if (s == NULL) {
-        return;
-    }
-
-    if (sh->owner != ngx_pid) {
-        /* claimed by a publisher in another worker, while interrupted */
-        ngx_livestream_stream_drop(s);
-        return;
-    }
-
-    asked = __sync_fetch_and_and(&sh->asked, 0);
-
-    if (asked == 0) {
-        return;
-    }
-
-    if (asked & (NGX_LIVESTREAM_ASK_STOP|NGX_LIVESTREAM_ASK_DELETE)) {
-        s->ending = asked;
-        s->status = (asked & NGX_LIVESTREAM_ASK_DELETE) ? NULL : "stopped";
-    }
-
-    if (s->session) {
-        ngx_livestream_stream_kick(s->session,
-                   (asked == NGX_LIVESTREAM_ASK_YIELD) ? "replaced"
-                                                       : "stopped");
-        return;
-    }
-
-    if (s->ending && s->pipeline == NULL) {
-        ngx_livestream_stream_end(s);
-    }
-}
-
-
-ngx_int_t
-ngx_livestream_ask(ngx_str_t *id, ngx_uint_t what)
-{
-    ngx_int_t                    rc;
-    ngx_livestream_sh_stream_t  *sh;
-
-    if (ngx_livestream_sh == NULL) {
-        return NGX_DECLINED;
-    }
-
-    rc = NGX_DECLINED;
-
-    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
-
-    sh = ngx_livestream_registry_find_locked(id);
-
-    if (sh && sh->state == NGX_LIVESTREAM_ENDED) {
-        if (what & NGX_LIVESTREAM_ASK_DELETE) {
-            sh->expire = 0;
-            rc = NGX_OK;
-        }
-
-    } else if (sh) {
-        (void) __sync_fetch_and_or(&sh->asked, what);
-        rc = NGX_OK;
-    }
-
-    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
-
-    if (rc == NGX_OK) {
-        ngx_livestream_bus_ring(sh);
-    }
-
-    return rc;
-}
-
-
-ngx_int_t
-ngx_livestream_stream_claim(ngx_livestream_row_t *row, void *session,
-    ngx_livestream_stream_t **sp, const char **why)
-{
-    uint64_t                     msn;
-    ngx_int_t                    rc;
-    ngx_uint_t                   n, ask, ended;
-    ngx_livestream_stream_t     *s;
-    ngx_livestream_core_conf_t  *lcf;
-    u_char                       broadcast[NGX_LIVESTREAM_ID_LEN + 1];
-    ngx_livestream_sh_stream_t  *sh;
-
-    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
-
-    /*
-     * Media sequence numbers never run backwards, not even over a crash of
-     * the whole nginx, lest caches serve yesterday's segment N for today's:
-     * a stream that was live before goes on at its age in seconds.
-     */
-
-    msn = row->age;
-    ask = 0;
-    ended = 0;
-    rc = NGX_OK;
-
-    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
-
-    sh = ngx_livestream_registry_find_locked(&row->id);
-
-    if (sh && sh->state == NGX_LIVESTREAM_ENDED) {
-
-        if (sh->ntracks) {
-            msn = ngx_max(msn, sh->tracks[0].state[sh->tracks[0].seq & 3]
-                                   .open.msn + 1);
-        }
-
-        ngx_memcpy(broadcast, sh->broadcast, sizeof(broadcast));
-        ngx_livestream_stream_forget_locked(sh);
-
-        ended = 1;
-        sh = NULL;
-    }
-
-    if (sh == NULL) {
-        sh = ngx_livestream_stream_room_locked(row,
-                                 lcf->max_concurrent_streams, msn, why);
-        if (sh == NULL) {
-            rc = NGX_DECLINED;
-        }
-
-    } else if (!ngx_livestream_stream_alive(sh)) {
-        /* the tick of this or another worker puts it right at once */
-        *why = "its worker is being replaced";
-        rc = NGX_AGAIN;
-
-    } else if (sh->draining) {
-        *why = "the former publisher is being put away";
-        rc = NGX_AGAIN;
-
-    } else if (sh->state != NGX_LIVESTREAM_INTERRUPTED) {
-
-        if ((time_t) sh->last_frame + NGX_LIVESTREAM_SILENCE > ngx_time()) {
-            *why = "already publishing";
-            rc = NGX_BUSY;
-
-        } else {
-            *why = "the former publisher is being put away";
-            ask = (sh->asked & NGX_LIVESTREAM_ASK_YIELD) == 0;
-            rc = NGX_AGAIN;
-        }
-    }
-
-    if (rc == NGX_OK) {
-        sh->state = sh->ntracks ? NGX_LIVESTREAM_LIVE
-                                : NGX_LIVESTREAM_OPENING;
-        sh->owner = ngx_pid;
-        sh->owner_slot = ngx_process_slot;
-        sh->heartbeat = ngx_time();
-        sh->last_frame = ngx_time();
-        sh->expire = 0;
-
-    } else if (ask) {
-        (void) __sync_fetch_and_or(&sh->asked, NGX_LIVESTREAM_ASK_YIELD);
-    }
-
-    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
-
-    if (ended) {
-        ngx_livestream_reaper_remove(&lcf->root, row->id.data, broadcast,
-                                     ngx_cycle->log);
-    }
-
-    if (sh) {
-        ngx_livestream_bus_ring(sh);
-    }
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    n = sh - ngx_livestream_sh->streams;
-
-    if (ngx_livestream_streams[n]) {
-        ngx_livestream_stream_drop(ngx_livestream_streams[n]);
-    }
-
-    s = ngx_livestream_stream_create(sh);
-    if (s == NULL) {
-        sh->owner = 0;
-        *why = "out of memory";
-        return NGX_ERROR;
-    }
-
-    if (ngx_livestream_stream_remember(s, row) != NGX_OK) {
-        ngx_livestream_stream_drop(s);
-        sh->owner = 0;
-        *why = "out of memory";
-        return NGX_ERROR;
-    }
-
-    s->session = session;
-    *sp = s;
-
-    return NGX_OK;
-}
-
-
-static ngx_livestream_sh_stream_t *
-ngx_livestream_stream_room_locked(ngx_livestream_row_t *row, ngx_uint_t max,
-    uint64_t msn, const char **why)
-{
-    ngx_uint_t                   i, active;
-    ngx_livestream_sh_t         *sh;
-    ngx_livestream_sh_stream_t  *s;
-
-    sh = ngx_livestream_sh;
-    active = 0;
-
-    for (i = 0; i < sh->nstreams; i++) {
-        if (sh->streams[i].state != NGX_LIVESTREAM_FREE
-            && sh->streams[i].state != NGX_LIVESTREAM_ENDED)
-        {
-            active++;
-        }
-    }
-
-    if (active >= max) {
-        *why = "\"max_concurrent_streams\" is reached";
-        return NULL;
-    }
-
-    s = ngx_livestream_registry_create_locked(&row->id);
-
-    if (s == NULL) {
-        *why = "the registry has no free slot until ended streams are "
-               "forgotten, raise \"max_concurrent_streams\"";
-        return NULL;
-    }
-
-    if (ngx_livestream_uuid(s->broadcast) != NGX_OK) {
-        ngx_livestream_registry_free_locked(s);
-        *why = "getrandom() failed";
-        return NULL;
-    }
-
-    s->msn0 = msn;
-    s->started = ngx_time();
-
-    return s;
-}
-
-
-static ngx_livestream_stream_t *
+ngx_livestream_stream_t *
 ngx_livestream_stream_create(ngx_livestream_sh_stream_t *sh)
 {
     u_char                      *broadcast;
@@ -638,7 +135,7 @@ ngx_livestream_stream_create(ngx_livestream_sh_stream_t *sh)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
     ngx_livestream_row_t *row)
 {
@@ -860,7 +357,7 @@ ngx_livestream_stream_told(ngx_livestream_store_result_t *r, void *data)
 }
 
 
-static void
+void
 ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh)
 {
     ngx_livestream_stream_t  *s;
@@ -884,8 +381,6 @@ ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh)
     } else {
         ngx_livestream_stream_interrupt(s);
     }
-
-    ngx_livestream_stream_bus(sh);
 }
 
 
@@ -916,7 +411,7 @@ ngx_livestream_stream_absent(ngx_event_t *ev)
 }
 
 
-static void
+void
 ngx_livestream_stream_end(ngx_livestream_stream_t *s)
 {
     ngx_livestream_sh_stream_t  *sh;
@@ -960,9 +455,7 @@ ngx_livestream_stream_end(ngx_livestream_stream_t *s)
 }
 
 
-/* forgets what this worker knows of a stream, not the stream */
-
-static void
+void
 ngx_livestream_stream_drop(ngx_livestream_stream_t *s)
 {
     if (s->timer.timer_set) {
@@ -976,13 +469,6 @@ ngx_livestream_stream_drop(ngx_livestream_stream_t *s)
     ngx_livestream_streams[s->sh - ngx_livestream_sh->streams] = NULL;
 
     ngx_destroy_pool(s->pool);
-}
-
-
-static void
-ngx_livestream_stream_forget_locked(ngx_livestream_sh_stream_t *sh)
-{
-    ngx_livestream_registry_free_locked(sh);
 }
 
 

@@ -67,6 +67,22 @@ extern ngx_livestream_stream_kick_pt  ngx_livestream_stream_kick;
 ngx_int_t ngx_livestream_stream_init_process(ngx_cycle_t *cycle);
 void ngx_livestream_stream_exit_process(ngx_cycle_t *cycle);
 
+/*
+ * Between the two rooms of it, ngx_livestream_owner.c and _stream.c.
+ */
+
+extern ngx_livestream_stream_t  **ngx_livestream_streams;
+
+/* of a stream that this worker has just become the owner of; NULL: no memory */
+ngx_livestream_stream_t *ngx_livestream_stream_create(
+    ngx_livestream_sh_stream_t *sh);
+ngx_int_t ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
+    ngx_livestream_row_t *row);
+void ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh);
+void ngx_livestream_stream_end(ngx_livestream_stream_t *s);
+/* forgets what this worker knows of a stream, not the stream */
+void ngx_livestream_stream_drop(ngx_livestream_stream_t *s);
+
 /* master: the statement that puts statuses right when the zone is new */
 const char *ngx_livestream_stream_fresh(void);
 
