@@ -251,7 +251,7 @@ export class Detail {
             ["Mode", s.low_latency ? "Low latency" : "Plain HLS"],
             ["Settings", settings.map(([k, v]) => k + " " + JSON.stringify(v))
                 .join(", ") || "the server's defaults"],
-            ["Made", dateText(s.created_at)],
+            ["Created", dateText(s.created_at)],
             ["Last start", dateText(s.started_at)],
             ["Last end", dateText(s.ended_at)],
         ];

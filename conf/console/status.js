@@ -96,7 +96,7 @@ export function since(stream) {
         return "ended " + ago(now - ended);
     }
 
-    return created ? "made " + ago(now - created) : "";
+    return created ? "created " + ago(now - created) : "";
 }
 
 
