@@ -2,9 +2,9 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * A stream's own settings: the JSON object in live_streams.settings.  One table
- * says each member's name, type and range; the API validates by it and the
- * features read by it.  Event loop.
+ * A stream's own settings: the JSON object in live_streams.settings.  One
+ * table says each member's name, type and range; the API validates by it and
+ * the features read by it.  Event loop.
  */
 
 

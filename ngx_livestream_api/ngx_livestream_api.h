@@ -167,13 +167,14 @@ ngx_int_t ngx_livestream_api_header(ngx_http_request_t *r, const char *name,
  * ngx_livestream_api_fields.c
  */
 
-#define NGX_LIVESTREAM_API_CREATE    0x01       /* may be given then */
+#define NGX_LIVESTREAM_API_CREATE    0x01       /* when it may be given */
 #define NGX_LIVESTREAM_API_PATCH     0x02
 
 /*
  * Reads call->body into call->values, as the store wants them, and into
- * call->given.  What is wrong is told to ngx_livestream_api_wrong(): then NGX_DECLINED.
- * Objects are checked by themselves only when the whole of them is given.
+ * call->given.  NGX_DECLINED: ngx_livestream_api_wrong() was told what is
+ * wrong; NGX_ERROR: out of memory.  Of a patch only the outermost of an object
+ * is looked at: merge() sees the whole.
  */
 ngx_int_t ngx_livestream_api_read_fields(ngx_livestream_api_call_t *call,
     ngx_uint_t use);

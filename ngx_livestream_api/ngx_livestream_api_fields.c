@@ -92,7 +92,7 @@ static const ngx_livestream_api_field_t  ngx_livestream_api_fields[] = {
       "1", "must be true or false" },
 
     { "settings", NGX_LIVESTREAM_API_OBJECT, 4096, NGX_LIVESTREAM_API_BOTH,
-      "{}", "must be an object" },
+      "{}", "must be an object of at most 4096 bytes" },
 
     { "metadata", NGX_LIVESTREAM_API_OBJECT, 16384, NGX_LIVESTREAM_API_BOTH,
       "{}", "must be an object of at most 16384 bytes" },

@@ -149,7 +149,9 @@ my @all = map {
 my ($st, $list) = $t->api(GET => '/livestreams');
 is_deeply([$list->{limit}, $list->{offset}], [20, 0], 'limit is 20');
 is(@{ $list->{streams} }, 20, 'and 20 are listed');
-is($list->{streams}[0]{id}, $all[-1]{id}, 'the newest first');
+my @times = map { $_->{created_at} } @{ $list->{streams} };
+is_deeply(\@times, [reverse sort @times], 'the newest first');
+is($times[0], $all[-1]{created_at}, 'of all');
 
 my @paged = map {
     my ($st, $page) = $t->api(GET => "/livestreams?limit=10&offset=$_");
@@ -234,7 +236,7 @@ is($p->{title}, 'After', 'changes nothing');
 
 $r = $t->request(PATCH => "/api/v1/livestreams/$s->{id}",
                  headers => { 'Content-Type' =>
-                              'Application/Merge-Patch+JSON; charset="UTF-8"' },
+                             'Application/Merge-Patch+JSON; charset="UTF-8"' },
                  body => '{"title":"Merged"}');
 is($r->{status}, 200, 'as a merge patch');
 
@@ -313,8 +315,8 @@ my @clients = map { $t->client } 1 .. 40;
 $_->send(POST => '/api/v1/livestreams',
          headers => { 'Content-Type' => 'application/json' },
          body => '{"title":"at once","user_id":"crowd"}') for @clients;
-my %id = map { $_->{status} == 201 ? (decode_json($_->{body})->{id} => 1) : () }
-         map { $_->recv } @clients;
+my %id = map { decode_json($_->{body})->{id} => 1 }
+         grep { $_->{status} == 201 } map { $_->recv } @clients;
 is(keys %id, 40, '40 creations at once');
 
 my @patches = map { $t->client } 1 .. 8;

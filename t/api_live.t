@@ -1,5 +1,6 @@
 # What the API does to a stream that somebody publishes to: stop ends it and
-# refuses the key, a new key puts out who has the old one, delete leaves nothing.
+# refuses the key, a new key puts out whoever has the old one, delete leaves
+# nothing.
 
 use Livestream::Test;
 

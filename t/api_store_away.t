@@ -1,6 +1,6 @@
 # A store that is locked, moved away, read-only, broken or full: what needs it
-# gets a clear 5xx, nginx goes on, and so does the store once the cause is gone.
-# And a client that goes away does not leave its call half done.
+# gets a clear 5xx, nginx goes on, and so does the store once the cause has
+# gone.  And a client that goes away does not leave its call half done.
 
 use Livestream::Test;
 

@@ -72,7 +72,8 @@ for my $path (names($doc->{paths})) {
     }
 }
 
-is_deeply([names(\%text)], [names(\%code)], 'the routes are those of the code');
+is_deeply([names(\%text)], [names(\%code)],
+          'the routes are those of the code');
 
 
 # ---- fields

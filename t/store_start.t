@@ -89,7 +89,8 @@ refuses('garbage', $t, qr{/garbage\.db": file is not a database});
 
 $t = Livestream::Test->new(workers => 1);
 $t->start;
-$t->sql("INSERT INTO schema_migrations (version, name) VALUES (999, 'future')");
+$t->sql('INSERT INTO schema_migrations (version, name)'
+        . " VALUES (999, 'future')");
 $t->allow(qr/is of a newer version|the store is not ready/);
 ok($t->reload, 'a reload with a database of a newer version');
 ok($t->log_like(qr/livestream\.db": is of a newer version/), 'says so');
@@ -100,6 +101,19 @@ refuses('a newer version', $t, qr/is of a newer version/);
 
 my ($row) = $t->sql('SELECT count(*) AS n FROM schema_migrations');
 is($row->{n}, 2, 'and nothing is migrated');
+
+
+SKIP: {
+    skip 'needs root, whose folder it is', 2 if $>;
+
+    $t = with_store('store sqlite:theirs/x.db;');
+    mkdir "$t->{dir}/theirs", 0755;
+    $t->start;
+    ok($t->log_like(qr{\[warn\].*/theirs" seems not to be writable by the user}),
+       'a folder of somebody else is told');
+    ok(!(stat "$t->{dir}/theirs")[4], 'and stays his');
+    $t->stop;
+}
 
 
 # ---- what is there is kept
