@@ -28,6 +28,9 @@ static ngx_int_t ngx_livestream_ingest_config(
 static ngx_int_t ngx_livestream_ingest_frame(
     ngx_livestream_ingest_ctx_t *ctx, ngx_livestream_media_e media,
     uint32_t timestamp, ngx_livestream_flv_t *tag);
+static ngx_int_t ngx_livestream_ingest_check(
+    ngx_livestream_ingest_ctx_t *ctx, ngx_livestream_media_e media,
+    ngx_livestream_flv_t *tag, int *key, uint32_t *samples);
 static ngx_int_t ngx_livestream_ingest_bad(ngx_livestream_ingest_ctx_t *ctx,
     ngx_livestream_media_e media, const char *reason);
 
@@ -267,9 +270,9 @@ ngx_livestream_ingest_frame(ngx_livestream_ingest_ctx_t *ctx,
     ngx_livestream_media_e media, uint32_t timestamp,
     ngx_livestream_flv_t *tag)
 {
-    int                       rc, key, broken;
+    int                       key, broken;
     uint32_t                  samples;
-    const char               *reason;
+    ngx_int_t                 rc;
     ngx_livestream_codec_t   *codec;
     ngx_livestream_frame_t   *f;
     ngx_livestream_stream_t  *s;
@@ -282,51 +285,9 @@ ngx_livestream_ingest_frame(ngx_livestream_ingest_ctx_t *ctx,
 
     ngx_livestream_stream_touch(s);
 
-    codec = ctx->codecs[media];
-
-    if (codec == NULL || codec->id != tag->codec) {
-
-        /* nothing can be decoded before its configuration, which some codecs
-         * have in their key frames */
-
-        if (ngx_livestream_codec_parse_frame(tag->codec, tag->data, tag->size,
-                                             &codec, &reason)
-            != 0)
-        {
-            return NGX_OK;
-        }
-
-        ngx_livestream_codec_unref(ctx->codecs[media]);
-        ctx->codecs[media] = codec;
-    }
-
-    rc = ngx_livestream_codec_check(codec, tag->data, tag->size, &key,
-                                    &samples, &reason);
-    if (rc == -1) {
-        return ngx_livestream_ingest_bad(ctx, media, reason);
-    }
-
-    if (rc == 1) {
-        return NGX_OK;
-    }
-
-    if (media == NGX_LIVESTREAM_VIDEO) {
-
-        if (key) {
-            if (ngx_livestream_codec_refine(codec, tag->data, tag->size,
-                                            &codec, &reason)
-                != 0)
-            {
-                return ngx_livestream_ingest_bad(ctx, media, reason);
-            }
-
-            ngx_livestream_codec_unref(ctx->codecs[media]);
-            ctx->codecs[media] = codec;
-        }
-
-        if (codec->width == 0) {
-            return NGX_OK;
-        }
+    rc = ngx_livestream_ingest_check(ctx, media, tag, &key, &samples);
+    if (rc != NGX_OK) {
+        return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
     }
 
     if (s->pipeline == NULL) {
@@ -342,6 +303,8 @@ ngx_livestream_ingest_frame(ngx_livestream_ingest_ctx_t *ctx,
         ngx_livestream_timeline_init(&ctx->timeline,
                                  s->conf.continued ? s->conf.timeline : 0);
     }
+
+    codec = ctx->codecs[media];
 
     f = ngx_livestream_frame_create(codec, tag->size);
     if (f == NULL) {
@@ -362,21 +325,81 @@ ngx_livestream_ingest_frame(ngx_livestream_ingest_ctx_t *ctx,
 
     ngx_memcpy(f->data, tag->data, tag->size);
 
-    if (ngx_livestream_pipeline_push(s->pipeline, f)) {
-        if (!ctx->dropping) {
-            ctx->dropping = 1;
-            ngx_log_error(NGX_LOG_WARN, ctx->session->connection->log, 0,
-                          "livestream: stream %V: frames are dropped, the "
-                          "disk or the machine is too slow", &ctx->row.id);
-        }
-
-    } else {
+    if (!ngx_livestream_pipeline_push(s->pipeline, f)) {
         ctx->dropping = 0;
+
+    } else if (!ctx->dropping) {
+        ctx->dropping = 1;
+        ngx_log_error(NGX_LOG_WARN, ctx->session->connection->log, 0,
+                      "livestream: stream %V: frames are dropped, the disk "
+                      "or the machine is too slow", &ctx->row.id);
     }
 
     ngx_livestream_frame_unref(f);
 
     return NGX_OK;
+}
+
+
+/*
+ * Whether a frame is fit to be packaged, and the codec that it is of into
+ * ctx->codecs.  NGX_DECLINED: it is left out.
+ */
+
+static ngx_int_t
+ngx_livestream_ingest_check(ngx_livestream_ingest_ctx_t *ctx,
+    ngx_livestream_media_e media, ngx_livestream_flv_t *tag, int *key,
+    uint32_t *samples)
+{
+    int                      rc;
+    const char              *reason;
+    ngx_livestream_codec_t  *codec;
+
+    codec = ctx->codecs[media];
+
+    if (codec == NULL || codec->id != tag->codec) {
+
+        /* nothing can be decoded before its configuration, which some codecs
+         * have in their key frames */
+
+        if (ngx_livestream_codec_parse_frame(tag->codec, tag->data, tag->size,
+                                             &codec, &reason)
+            != 0)
+        {
+            return NGX_DECLINED;
+        }
+
+        ngx_livestream_codec_unref(ctx->codecs[media]);
+        ctx->codecs[media] = codec;
+    }
+
+    rc = ngx_livestream_codec_check(codec, tag->data, tag->size, key, samples,
+                                    &reason);
+    if (rc == -1) {
+        return ngx_livestream_ingest_bad(ctx, media, reason);
+    }
+
+    if (rc == 1) {
+        return NGX_DECLINED;
+    }
+
+    if (media == NGX_LIVESTREAM_AUDIO) {
+        return NGX_OK;
+    }
+
+    if (*key) {
+        if (ngx_livestream_codec_refine(codec, tag->data, tag->size, &codec,
+                                        &reason)
+            != 0)
+        {
+            return ngx_livestream_ingest_bad(ctx, media, reason);
+        }
+
+        ngx_livestream_codec_unref(ctx->codecs[media]);
+        ctx->codecs[media] = codec;
+    }
+
+    return codec->width ? NGX_OK : NGX_DECLINED;
 }
 
 
