@@ -187,6 +187,9 @@ $t->stop;
 
 # ---- full
 
+my $mounted;
+END { system('umount', '-l', $mounted) if $mounted }
+
 SKIP: {
     skip 'needs root, to mount a small disk', 4 if $>;
 
@@ -195,6 +198,8 @@ SKIP: {
     system('mount', '-t', 'tmpfs', '-o', 'size=512k,mode=0777', 'tmpfs',
            "$t->{dir}/data") == 0
         or skip 'cannot mount a small disk here', 4;
+
+    $mounted = "$t->{dir}/data";
 
     $t->start;
 
@@ -212,12 +217,11 @@ SKIP: {
     (undef, my $list) = $t->api(GET => '/livestreams?limit=100');
     ok(@{ $list->{streams} } > 3, 'what is there can be read');
 
-    system('mount', '-o', 'remount,size=8m', "$t->{dir}/data");
+    system('mount', '-o', 'remount,size=8m', $mounted);
     is(($t->api(POST => '/livestreams', { title => 'x', user_id => 'u' }))[0],
        201, 'room again');
 
     $t->stop;
-    system('umount', '-l', "$t->{dir}/data");
 }
 
 done_testing();
