@@ -27,7 +27,7 @@
 
 
 /* answers and looks in one turn of the event loop */
-#define NGX_LIVESTREAM_LLHLS_ANSWERS  512
+#define NGX_LIVESTREAM_LLHLS_ANSWERS  1024
 #define NGX_LIVESTREAM_LLHLS_LOOKS    8192
 
 
