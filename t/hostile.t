@@ -301,6 +301,25 @@ my @attacks = (
                          . "\0\x05width\0" . pack('d>', 1e300));
       } },
 
+    (map {
+        my ($what, $open) = @$_;
+        { name => "metadata of $what in $what", closed => 1,
+          run => sub {
+              my ($c) = @_;
+              $c->chunk_size(65536);
+              $c->message(18, "\x02\0\x0aonMetaData" . $open x 200000);
+          } },
+        { name => "a command of $what in $what", closed => 1, raw => 1,
+          run => sub {
+              my ($c) = @_;
+              $c->handshake;
+              $c->chunk_size(65536);
+              $c->message(20, "\x02\0\7connect\0" . "\0" x 8
+                          . $open x 200000);
+          } }
+    } ['objects', "\x03\0\1a"], ['arrays', "\x08\0\0\0\1\0\1a"],
+      ['lists', "\x0a\0\0\0\1"]),
+
     { name => 'numbers that are not', closed => 0,
       run => sub {
           my ($c) = @_;
@@ -398,6 +417,17 @@ my @attacks = (
           $c->message(22, "\x09" . substr(pack('N', rand 2 ** 24), 1)
                       . "\0" x 7 . noise(rand 100));
           $c->message(22, noise(1 + rand 40));
+      } },
+
+    { name => 'aggregates in aggregates', closed => 1, raw => 1,
+      run => sub {
+          my ($c) = @_;
+          my $n = 60000;
+          $c->handshake;
+          $c->chunk_size(65536);
+          $c->message(22, join('', map {
+              "\x16" . substr(pack('N', 15 * ($n - $_)), 1) . "\0" x 7
+          } 1 .. $n) . "\0" x (4 * $n));
       } },
 
     { name => 'control messages that are cut short', closed => undef,
