@@ -58,6 +58,9 @@ typedef struct {
     int64_t                  part_target;       /* us, fixed already; or 0 */
     uint64_t                 msn;               /* the next segment's */
     int64_t                  timeline;          /* us, where it goes on */
+    int64_t                  pdt;               /* us since 1970, of that, as
+                                                   listed; dates must not go
+                                                   back behind it */
     uint32_t                 ntracks;
     struct {
         char                 name[16];

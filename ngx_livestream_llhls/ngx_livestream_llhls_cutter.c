@@ -7,50 +7,34 @@
  *   leader   |key . . . . . . |key . . . . . . . |key . .   <- horizon
  *            |                |                  |
  *   cuts     msn 7            msn 8              msn 9
- *            |                |                  |
- *   follower |. . . . . . . . |. . . . . . .     . . . . . . . .
- *                                          ^     \__ queued ___/
  *
  * One track leads, the video where there is one.  It is cut at key frames: the
  * first segment is one group of pictures (or a second of short ones), later
  * ones are as many as fit.  A group that would make a segment longer than the
  * target duration is cut without a key frame, for that duration is a promise.
+ * Each cut is noted with its time, and the other tracks follow
+ * (ngx_livestream_llhls_follow.c).
  *
- * Each cut is noted with its time.  The frames of other tracks wait until the
- * leader has passed them, so that it is known which segment they belong to.
- * Since the skew of publishers is all there is to wait for, the queue is
- * bounded at NGX_LIVESTREAM_LLHLS_SKEW: what is further ahead than that is
- * dropped.
- *
- * A track that has stopped while another goes on (NGX_LIVESTREAM_LLHLS_ABSENT)
- * is filled with gaps, so that its playlist goes on too, with the same media
- * sequence numbers; the leader's gaps are then cut by time.  What comes late
- * for a gap is moved behind it (video, whose pts stays) or dropped (audio).
+ * A leader of which nothing came while others went on is filled with gaps, so
+ * that all playlists go on; these are cut by time.  A frame that comes late
+ * for a gap is decoded behind it, while its pts stays.
  *
  * Where the timeline is broken, or a codec changes, the segment ends in all
  * tracks and the next one is a discontinuity, which begins with a key frame;
- * what comes before that is dropped in all tracks.  If only a follower's codec
- * changes, its frames are dropped up to the leader's next key frame.
+ * what comes before that is dropped in all tracks.
  *
  * Pipeline thread.
  */
 
 
-#include <errno.h>
-#include <stdlib.h>
-
 #include "ngx_livestream_llhls_cutter.h"
 
 
-#define NGX_LIVESTREAM_LLHLS_SKEW     15000000      /* us */
-#define NGX_LIVESTREAM_LLHLS_QUEUE    2048          /* frames */
-#define NGX_LIVESTREAM_LLHLS_ABSENT   1000000       /* us, and a part */
 #define NGX_LIVESTREAM_LLHLS_STEP     200000        /* us, between frames */
 #define NGX_LIVESTREAM_LLHLS_GONE     5000000       /* us, a leader that is
                                                        waited for */
 #define NGX_LIVESTREAM_LLHLS_HOLE     60000000      /* us, not to be filled */
 
-#define NGX_LIVESTREAM_LLHLS_LEAST    20000         /* us, of any segment */
 #define NGX_LIVESTREAM_LLHLS_FIRST    950000        /* us, of first segments */
 #define NGX_LIVESTREAM_LLHLS_LONGEST  30            /* s, of a first segment */
 #define NGX_LIVESTREAM_LLHLS_ROUND    499000        /* us, beyond the target
@@ -58,14 +42,10 @@
                                                        rounded down to it */
 
 
-struct ngx_livestream_llhls_queued_s {
-    ngx_livestream_llhls_queued_t  *next;
-    ngx_livestream_frame_t         *frame;
-};
-
-
 static int ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
+    ngx_livestream_frame_t *f);
+static unsigned ngx_livestream_llhls_broken(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_frame_t *f);
 static int ngx_livestream_llhls_lead_to(ngx_livestream_llhls_cutter_t *c,
     int64_t dts);
 static int ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
@@ -87,33 +67,6 @@ static int ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c,
     int64_t us);
 static int ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c,
     int64_t dts, int64_t *at);
-static int ngx_livestream_llhls_queue(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
-static void ngx_livestream_llhls_unqueue(ngx_livestream_llhls_track_t *t);
-static int ngx_livestream_llhls_follow_all(ngx_livestream_llhls_cutter_t *c);
-static int ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t);
-static int ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f, int64_t end);
-static void ngx_livestream_llhls_ask(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t);
-static int ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
-static int ngx_livestream_llhls_follow_end(ngx_livestream_llhls_track_t *t,
-    int64_t end);
-static int64_t ngx_livestream_llhls_least(ngx_livestream_llhls_track_t *t);
-static int ngx_livestream_llhls_fill(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t);
-
-
-#define ngx_livestream_llhls_us(t, ticks)                                    \
-    ngx_livestream_ticks_to_us(ticks, (t)->timescale)
-
-#define ngx_livestream_llhls_ticks(t, us)                                    \
-    ngx_livestream_us_to_ticks(us, (t)->timescale)
-
-#define ngx_livestream_llhls_dts(f)                                          \
-    ngx_livestream_ticks_to_us((f)->dts, (f)->codec->timescale)
 
 
 int
@@ -153,10 +106,10 @@ ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
     }
 
     if (t == c->leader) {
-        rc = ngx_livestream_llhls_lead(c, t, f);
+        rc = ngx_livestream_llhls_lead(c, f);
 
     } else {
-        rc = ngx_livestream_llhls_queue(c, t, f);
+        rc = ngx_livestream_llhls_follow_later(c, t, f);
 
         if (rc == 0) {
             rc = ngx_livestream_llhls_lead_on(c, t);
@@ -167,7 +120,7 @@ ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
         return rc;
     }
 
-    return ngx_livestream_llhls_follow_all(c);
+    return ngx_livestream_llhls_follow(c);
 }
 
 
@@ -189,20 +142,8 @@ ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c)
     for (i = 0; rc == 0 && i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
         t = &c->tracks[i];
 
-        if (t->out == NULL || t == c->leader) {
-            continue;
-        }
-
-        t->fresh = INT64_MAX;
-
-        rc = ngx_livestream_llhls_follow(c, t);
-
-        while (rc == 0 && t->msn != c->msn) {
-            rc = ngx_livestream_llhls_follow_cut(c, t, NULL);
-        }
-
-        if (rc == 0 && t->open) {
-            rc = ngx_livestream_llhls_follow_end(t, c->end);
+        if (t->out && t != c->leader) {
+            rc = ngx_livestream_llhls_follow_end(c, t, c->end);
         }
     }
 
@@ -210,36 +151,24 @@ ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c)
 }
 
 
-void
-ngx_livestream_llhls_cutter_clear(ngx_livestream_llhls_track_t *t)
-{
-    while (t->first) {
-        ngx_livestream_llhls_unqueue(t);
-    }
-}
-
-
 static int
 ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f)
+    ngx_livestream_frame_t *f)
 {
-    int       rc;
-    int64_t   dts, us;
-    unsigned  i;
+    int                            rc;
+    int64_t                        us, dts;
+    unsigned                       i;
+    ngx_livestream_llhls_track_t  *t;
 
+    t = c->leader;
     us = ngx_livestream_llhls_dts(f);
 
     for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
         c->tracks[i].ahead = 0;
     }
 
-    if (!c->waiting
-        && ((f->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY)
-            || f->codec->hash != t->hash
-            || us - ngx_livestream_llhls_us(t,
-                                      ngx_livestream_llhls_track_next(t))
-               > NGX_LIVESTREAM_LLHLS_HOLE))
-    {
+    if (!c->waiting && ngx_livestream_llhls_broken(c, f)) {
+
         rc = ngx_livestream_llhls_stop(c, us);
         if (rc) {
             return rc;
@@ -248,14 +177,15 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
         c->flags |= NGX_LIVESTREAM_LLHLS_DISCONTINUITY;
     }
 
-    dts = f->dts;
+    if (us > c->horizon) {
+        c->horizon = us;
+    }
 
     if (c->waiting) {
 
         if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)
             || us + c->out.part_target < c->end)
         {
-            c->horizon = us > c->horizon ? us : c->horizon;
             return 0;
         }
 
@@ -263,39 +193,47 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
         if (rc) {
             return rc;
         }
-
-        dts = t->start;
-
-    } else {
-        c->wall = f->wall;
-
-        rc = ngx_livestream_llhls_track_codec(t, f->codec, t->msn);
-        if (rc) {
-            return rc;
-        }
-
-        if (dts < ngx_livestream_llhls_track_next(t)) {
-            dts = ngx_livestream_llhls_track_next(t);
-        }
-
-        rc = ngx_livestream_llhls_lead_to(c, dts);
-        if (rc) {
-            return rc;
-        }
-
-        if (ngx_livestream_llhls_due(c, f, ngx_livestream_llhls_us(t, dts))) {
-            rc = ngx_livestream_llhls_cut(c, &dts);
-            if (rc) {
-                return rc;
-            }
-        }
     }
 
-    if (us > c->horizon) {
-        c->horizon = us;
+    c->wall = f->wall + c->shift;
+
+    dts = ngx_livestream_llhls_track_next(t);
+
+    if (dts < f->dts) {
+        dts = f->dts;
+    }
+
+    rc = ngx_livestream_llhls_lead_to(c, dts);
+    if (rc) {
+        return rc;
+    }
+
+    if (ngx_livestream_llhls_due(c, f, ngx_livestream_llhls_us(t, dts))) {
+
+        rc = ngx_livestream_llhls_cut(c, &dts);
+        if (rc) {
+            return rc;
+        }
     }
 
     return ngx_livestream_llhls_track_append(t, f, dts);
+}
+
+
+static unsigned
+ngx_livestream_llhls_broken(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_frame_t *f)
+{
+    int64_t                        next;
+    ngx_livestream_llhls_track_t  *t;
+
+    t = c->leader;
+    next = ngx_livestream_llhls_track_next(t);
+
+    return (f->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY)
+           || f->codec->hash != t->hash
+           || ngx_livestream_llhls_dts(f) - ngx_livestream_llhls_us(t, next)
+              > NGX_LIVESTREAM_LLHLS_HOLE;
 }
 
 
@@ -412,15 +350,9 @@ ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
         }
     }
 
-    while (rc == 0 && t->open && t->msn != c->msn) {
-        rc = ngx_livestream_llhls_follow_cut(c, t, NULL);
+    if (rc == 0) {
+        rc = ngx_livestream_llhls_follow_end(c, t, c->end);
     }
-
-    if (rc == 0 && t->open) {
-        rc = ngx_livestream_llhls_follow_end(t, c->end);
-    }
-
-    ngx_livestream_llhls_cutter_clear(t);
 
     t->msn = c->msn;
 
@@ -443,40 +375,37 @@ ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t  *t;
 
     t = c->leader;
+    gop = 0;
+
+    if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
+        gop = ngx_livestream_llhls_gop(c, us);
+    }
 
     if (t->segment.nparts == 0 && t->nsamples == 0) {
         return 0;
     }
 
     length = us - t->segment.start;
-    delta = ngx_livestream_llhls_us(t, t->delta);
 
     if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
-
-        gop = ngx_livestream_llhls_gop(c, us);
 
         if (c->asked) {
             return 1;
         }
 
-        if (c->out.target_duration == 0) {
+        /* 6.006 s are three groups of 2.002 s */
 
-            if (length >= NGX_LIVESTREAM_LLHLS_FIRST
-                || length >= c->out.conf->segment_duration)
-            {
-                return 1;
-            }
+        most = c->out.conf->segment_duration + gop / 8;
 
-        } else {
-            /* 6.006 s are three groups of 2.002 s */
-
-            most = c->out.conf->segment_duration + gop / 8;
-
-            if (length + gop > most) {
-                return 1;
-            }
+        if (c->out.target_duration ? length + gop > most
+                                   : length >= NGX_LIVESTREAM_LLHLS_FIRST
+                                     || length >= most)
+        {
+            return 1;
         }
     }
+
+    delta = ngx_livestream_llhls_us(t, t->delta);
 
     if (length + delta <= ngx_livestream_llhls_limit(c)) {
         return 0;
@@ -537,7 +466,7 @@ ngx_livestream_llhls_limit(ngx_livestream_llhls_cutter_t *c)
 }
 
 
-/* the leader's segment ends and the next one begins, at dts or a bit earlier */
+/* the leader's segment ends and the next one begins, at *dts or earlier */
 
 static int
 ngx_livestream_llhls_cut(ngx_livestream_llhls_cutter_t *c, int64_t *dts)
@@ -577,7 +506,7 @@ ngx_livestream_llhls_start(ngx_livestream_llhls_cutter_t *c,
         return rc;
     }
 
-    c->wall = f->wall;
+    c->wall = f->wall + c->shift;
     c->key = ngx_livestream_llhls_dts(f);
 
     return ngx_livestream_llhls_begin(c, f->dts > t->start ? f->dts
@@ -638,7 +567,7 @@ ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c, int64_t us)
     t = c->leader;
 
     dts = ngx_livestream_llhls_track_end(t);
-    least = ngx_livestream_llhls_least(t);
+    least = ngx_livestream_llhls_track_least(t);
 
     if (us < ngx_livestream_llhls_us(t, dts)) {
         dts = ngx_livestream_llhls_ticks(t, us);
@@ -690,320 +619,4 @@ ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c, int64_t dts,
     }
 
     return ngx_livestream_llhls_track_close(c->leader);
-}
-
-
-static int
-ngx_livestream_llhls_queue(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f)
-{
-    ngx_livestream_llhls_queued_t  *q;
-
-    if (t->nqueued == NGX_LIVESTREAM_LLHLS_QUEUE
-        || t->newest - c->horizon > NGX_LIVESTREAM_LLHLS_SKEW)
-    {
-        return 0;
-    }
-
-    q = malloc(sizeof(ngx_livestream_llhls_queued_t));
-    if (q == NULL) {
-        return ENOMEM;
-    }
-
-    q->next = NULL;
-    q->frame = ngx_livestream_frame_ref(f);
-
-    if (t->first) {
-        t->last->next = q;
-
-    } else {
-        t->first = q;
-    }
-
-    t->last = q;
-    t->nqueued++;
-
-    return 0;
-}
-
-
-static void
-ngx_livestream_llhls_unqueue(ngx_livestream_llhls_track_t *t)
-{
-    ngx_livestream_llhls_queued_t  *q;
-
-    q = t->first;
-    t->first = q->next;
-    t->nqueued--;
-
-    ngx_livestream_frame_unref(q->frame);
-    free(q);
-}
-
-
-static int
-ngx_livestream_llhls_follow_all(ngx_livestream_llhls_cutter_t *c)
-{
-    int                            rc;
-    unsigned                       i;
-    ngx_livestream_llhls_track_t  *t;
-
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
-        t = &c->tracks[i];
-
-        if (t->out == NULL || t == c->leader) {
-            continue;
-        }
-
-        rc = ngx_livestream_llhls_follow(c, t);
-
-        if (rc == 0
-            && c->horizon - t->fresh
-               > NGX_LIVESTREAM_LLHLS_ABSENT + c->out.part_target)
-        {
-            rc = ngx_livestream_llhls_fill(c, t);
-        }
-
-        if (rc) {
-            return rc;
-        }
-    }
-
-    return 0;
-}
-
-
-/* takes from the queue what the leader has passed */
-
-static int
-ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t)
-{
-    int                          rc;
-    int64_t                      us;
-    ngx_livestream_frame_t      *f;
-    ngx_livestream_llhls_cut_t  *cut;
-
-    while (t->first) {
-        f = t->first->frame;
-        us = ngx_livestream_llhls_dts(f);
-
-        cut = NULL;
-
-        if (t->msn != c->msn) {
-            cut = &c->cuts[(t->msn + 1) % NGX_LIVESTREAM_LLHLS_CUTS];
-        }
-
-        if (cut && cut->time <= us) {
-            rc = ngx_livestream_llhls_follow_cut(c, t, f);
-            if (rc) {
-                return rc;
-            }
-
-            continue;
-        }
-
-        if (cut == NULL && us > c->horizon) {
-            return 0;
-        }
-
-        rc = ngx_livestream_llhls_follow_frame(c, t, f,
-                                               cut ? cut->end : c->end);
-        if (rc) {
-            return rc;
-        }
-
-        ngx_livestream_llhls_unqueue(t);
-    }
-
-    return 0;
-}
-
-
-static int
-ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f, int64_t end)
-{
-    int      rc;
-    int64_t  us;
-
-    us = ngx_livestream_llhls_dts(f);
-
-    if (t->newest + NGX_LIVESTREAM_LLHLS_SKEW > c->horizon) {
-        t->fresh = c->horizon;
-    }
-
-    if (!t->open || us >= end) {
-        return 0;
-    }
-
-    if (t->hash != f->codec->hash) {
-        ngx_livestream_llhls_ask(c, t);
-        return 0;
-    }
-
-    rc = ngx_livestream_llhls_track_codec(t, f->codec, t->msn);
-    if (rc) {
-        return rc;
-    }
-
-    if (f->dts < ngx_livestream_llhls_track_next(t)) {
-        return 0;
-    }
-
-    return ngx_livestream_llhls_track_append(t, f, f->dts);
-}
-
-
-/* a discontinuity, unless there is one that t has not come to yet */
-
-static void
-ngx_livestream_llhls_ask(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t)
-{
-    uint64_t                     n;
-    ngx_livestream_llhls_cut_t  *cut;
-
-    for (n = t->msn; n != c->msn; n++) {
-        cut = &c->cuts[(n + 1) % NGX_LIVESTREAM_LLHLS_CUTS];
-
-        if (cut->flags & NGX_LIVESTREAM_LLHLS_DISCONTINUITY) {
-            return;
-        }
-    }
-
-    c->asked = 1;
-}
-
-
-/* the next cut, with the frame that is first behind it or with none */
-
-static int
-ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f)
-{
-    int                          rc;
-    int64_t                      at, least;
-    ngx_livestream_llhls_cut_t  *cut;
-
-    cut = &c->cuts[(t->msn + 1) % NGX_LIVESTREAM_LLHLS_CUTS];
-
-    if (t->open && (cut->flags & NGX_LIVESTREAM_LLHLS_DISCONTINUITY)) {
-
-        rc = ngx_livestream_llhls_follow_end(t, cut->end);
-        if (rc) {
-            return rc;
-        }
-    }
-
-    if (f && (!t->open || t->hash == f->codec->hash)) {
-
-        rc = ngx_livestream_llhls_track_codec(t, f->codec, cut->msn);
-        if (rc) {
-            return rc;
-        }
-
-    } else {
-        /* a new codec waits for a discontinuity */
-        f = NULL;
-    }
-
-    /* where there is a frame near the cut, the track is cut at the frame */
-
-    if (f && ngx_livestream_llhls_dts(f) - cut->time <= c->out.part_target) {
-        at = f->dts;
-
-    } else {
-        at = ngx_livestream_llhls_ticks(t, cut->time);
-    }
-
-    if (t->open) {
-        least = ngx_livestream_llhls_least(t);
-
-        rc = ngx_livestream_llhls_track_reach(t, at > least ? at : least, 1,
-                                              &at);
-        if (rc == 0) {
-            rc = ngx_livestream_llhls_track_close(t);
-        }
-
-        if (rc) {
-            return rc;
-        }
-    }
-
-    return ngx_livestream_llhls_track_open(t, cut->msn,
-                                           at > t->start ? at : t->start,
-                                           cut->wall, cut->flags);
-}
-
-
-/*
- * The segment ends for good at about `end`: at its last sample, if that is
- * near, or with a gap.
- */
-
-static int
-ngx_livestream_llhls_follow_end(ngx_livestream_llhls_track_t *t, int64_t end)
-{
-    int      rc;
-    int64_t  at, dts;
-
-    dts = ngx_livestream_llhls_ticks(t, end);
-    at = ngx_livestream_llhls_track_end(t);
-
-    if (dts - at <= t->target && at > t->start) {
-        dts = at;
-    }
-
-    at = ngx_livestream_llhls_least(t);
-
-    rc = ngx_livestream_llhls_track_reach(t, dts > at ? dts : at, 1, &at);
-
-    if (rc) {
-        return rc;
-    }
-
-    return ngx_livestream_llhls_track_close(t);
-}
-
-
-/* where the open segment may end at the earliest: none is empty */
-
-static int64_t
-ngx_livestream_llhls_least(ngx_livestream_llhls_track_t *t)
-{
-    int64_t  least;
-
-    least = ngx_livestream_llhls_track_next(t);
-
-    if (t->segment.nparts == 0 && t->nsamples == 0) {
-        least += ngx_livestream_llhls_ticks(t, NGX_LIVESTREAM_LLHLS_LEAST);
-    }
-
-    return least;
-}
-
-
-/* gaps for a track that is absent, up to what is sure to be the segment's */
-
-static int
-ngx_livestream_llhls_fill(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_llhls_track_t *t)
-{
-    int  rc;
-
-    while (t->msn != c->msn) {
-
-        rc = ngx_livestream_llhls_follow_cut(c, t, NULL);
-        if (rc) {
-            return rc;
-        }
-    }
-
-    if (!t->open || c->waiting) {
-        return 0;
-    }
-
-    return ngx_livestream_llhls_track_advance(t,
-                            ngx_livestream_llhls_ticks(t, c->horizon), 0);
 }

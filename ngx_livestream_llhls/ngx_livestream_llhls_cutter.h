@@ -19,6 +19,20 @@
 #define NGX_LIVESTREAM_LLHLS_CUTS    64
 #define NGX_LIVESTREAM_LLHLS_GOPS    4
 
+#define NGX_LIVESTREAM_LLHLS_ABSENT  1000000    /* us, and a part: silence of
+                                                   a track while others go
+                                                   on */
+
+
+#define ngx_livestream_llhls_us(t, ticks)                                    \
+    ngx_livestream_ticks_to_us(ticks, (t)->timescale)
+
+#define ngx_livestream_llhls_ticks(t, us)                                    \
+    ngx_livestream_us_to_ticks(us, (t)->timescale)
+
+#define ngx_livestream_llhls_dts(f)                                          \
+    ngx_livestream_ticks_to_us((f)->dts, (f)->codec->timescale)
+
 
 typedef struct {
     uint64_t                 msn;       /* of the segment that begins */
@@ -46,6 +60,7 @@ typedef struct {
                                                    segment while it waits for
                                                    a key frame */
     int64_t                  wall;              /* of the leader's frames */
+    int64_t                  shift;             /* us, to add to it */
     uint32_t                 flags;             /* of the next cut */
     unsigned                 waiting:1;         /* for a key frame */
     unsigned                 asked:1;           /* cut at the next key frame */
@@ -64,8 +79,30 @@ int ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
 /* no frame will follow: all tracks end with a whole segment of one MSN */
 int ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c);
 
-/* frees frames that are queued */
-void ngx_livestream_llhls_cutter_clear(ngx_livestream_llhls_track_t *t);
+
+/*
+ * Followers, the tracks that do not lead: for the cutter.
+ */
+
+/* queues a frame until the leader has passed it, or drops it */
+int ngx_livestream_llhls_follow_later(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
+
+/* the leader has moved */
+int ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c);
+
+/* the oldest cut that t has not come to, with the first frame behind it, or
+ * with none: then with gaps */
+int ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
+
+/* all cuts that there are, with what is queued or with gaps, and the end of
+ * the last segment at about us */
+int ngx_livestream_llhls_follow_end(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t, int64_t us);
+
+/* frees what is queued */
+void ngx_livestream_llhls_follow_clear(ngx_livestream_llhls_track_t *t);
 
 
 #endif /* _NGX_LIVESTREAM_LLHLS_CUTTER_H_INCLUDED_ */

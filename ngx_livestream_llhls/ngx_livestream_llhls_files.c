@@ -251,7 +251,6 @@ ngx_livestream_llhls_files_init(ngx_livestream_llhls_files_t *files,
     (void) snprintf(temp, files->size, "%sinit-%u.tmp", files->dir, n);
     (void) snprintf(files->path, files->size, "%sinit-%u.mp4", files->dir, n);
 
-    rc = 0;
     fd = open(temp, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0644);
 
     if (fd == -1) {
@@ -383,7 +382,8 @@ ngx_livestream_llhls_files_done(ngx_livestream_llhls_files_t *files,
     now = ngx_livestream_llhls_files_now();
     least = (int64_t) 3 * target_duration * 1000000;
 
-    while (files->nlisted > playlist_length
+    while (files->listed
+           && files->nlisted > playlist_length
            && files->content - files->listed->duration >= least)
     {
         file = files->listed;
@@ -398,8 +398,12 @@ ngx_livestream_llhls_files_done(ngx_livestream_llhls_files_t *files,
         files->listed = file->next;
     }
 
-    while (files->first != files->listed && files->first->expire <= now) {
+    for ( ;; ) {
         file = files->first;
+
+        if (file == NULL || file == files->listed || file->expire > now) {
+            break;
+        }
 
         ngx_livestream_llhls_files_remove(files, file->msn);
 

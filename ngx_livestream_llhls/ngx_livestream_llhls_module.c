@@ -226,7 +226,8 @@ ngx_livestream_llhls_new(ngx_livestream_stream_t *s)
         != NGX_OK)
     {
         ngx_log_error(NGX_LOG_ERR, s->log, 0,
-                      "stream %V: setting \"%V\" %s", &s->id, &field, why);
+                      "stream %V: its settings are invalid, \"%V\": %s",
+                      &s->id, &field, why);
         return NGX_ERROR;
     }
 
@@ -296,6 +297,10 @@ ngx_livestream_llhls_continued(ngx_livestream_stream_t *s,
 
         ngx_memcpy(conf->tracks[i].name, t->name,
                    NGX_LIVESTREAM_TRACK_LEN + 1);
+
+        if (w->records[i].state.open.pdt > conf->pdt) {
+            conf->pdt = w->records[i].state.open.pdt;
+        }
 
         conf->tracks[i].media = t->media;
         conf->tracks[i].config_hash = t->config_hash;

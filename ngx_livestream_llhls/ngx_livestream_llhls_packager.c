@@ -62,6 +62,8 @@ static void ngx_livestream_llhls_close(void *ctx);
 static unsigned ngx_livestream_llhls_probed(
     ngx_livestream_llhls_packager_t *pk);
 static int ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk);
+static int64_t ngx_livestream_llhls_shift(
+    const ngx_livestream_pipeline_conf_t *conf, ngx_livestream_frame_t *f);
 static int ngx_livestream_llhls_continue(ngx_livestream_llhls_packager_t *pk);
 static int ngx_livestream_llhls_add(ngx_livestream_llhls_packager_t *pk,
     ngx_livestream_frame_t *f);
@@ -203,7 +205,7 @@ ngx_livestream_llhls_close(void *ctx)
         t = &pk->cutter.tracks[i];
 
         if (t->out) {
-            ngx_livestream_llhls_cutter_clear(t);
+            ngx_livestream_llhls_follow_clear(t);
             ngx_livestream_llhls_track_destroy(t);
         }
     }
@@ -300,6 +302,10 @@ ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk)
 
     rc = ngx_livestream_llhls_continue(pk);
 
+    if (pk->nframes) {
+        c->shift = ngx_livestream_llhls_shift(c->out.conf, pk->frames[0]);
+    }
+
     first = INT64_MAX;
 
     for (i = 0; rc == 0 && i < pk->nframes; i++) {
@@ -331,6 +337,27 @@ ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk)
     pk->nframes = 0;
 
     return rc;
+}
+
+
+/*
+ * A publisher that sent faster than it played has listed dates that are still
+ * to come.  When it comes back its dates go on behind them.
+ */
+
+static int64_t
+ngx_livestream_llhls_shift(const ngx_livestream_pipeline_conf_t *conf,
+    ngx_livestream_frame_t *f)
+{
+    int64_t  shift;
+
+    if (!conf->continued) {
+        return 0;
+    }
+
+    shift = conf->pdt - (f->wall + conf->timeline);
+
+    return shift > 0 ? shift : 0;
 }
 
 

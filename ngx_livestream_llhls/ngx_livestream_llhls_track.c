@@ -36,6 +36,9 @@
 /* what a publisher may put into one part before it is cut regardless */
 #define NGX_LIVESTREAM_LLHLS_SAMPLES   1024
 
+/* of a second, a segment's least duration */
+#define NGX_LIVESTREAM_LLHLS_LEAST     50
+
 /* while a track has no codec its ticks are those of any video */
 #define NGX_LIVESTREAM_LLHLS_TIMESCALE 90000
 
@@ -408,6 +411,21 @@ ngx_livestream_llhls_track_next(ngx_livestream_llhls_track_t *t)
     }
 
     return t->samples[t->nsamples - 1].dts + 1;
+}
+
+
+int64_t
+ngx_livestream_llhls_track_least(ngx_livestream_llhls_track_t *t)
+{
+    int64_t  least;
+
+    least = ngx_livestream_llhls_track_next(t);
+
+    if (t->segment.nparts == 0 && t->nsamples == 0) {
+        least += t->timescale / NGX_LIVESTREAM_LLHLS_LEAST;
+    }
+
+    return least;
 }
 
 

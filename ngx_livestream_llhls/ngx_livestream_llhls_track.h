@@ -120,6 +120,9 @@ int64_t ngx_livestream_llhls_track_end(ngx_livestream_llhls_track_t *t);
 /* the earliest dts that a next sample may have */
 int64_t ngx_livestream_llhls_track_next(ngx_livestream_llhls_track_t *t);
 
+/* the earliest dts that the open segment may end at: none is empty */
+int64_t ngx_livestream_llhls_track_least(ngx_livestream_llhls_track_t *t);
+
 
 int ngx_livestream_llhls_note(ngx_livestream_llhls_track_t *t,
     const char *text);

@@ -251,7 +251,7 @@ ngx_livestream_llhls_on_track(ngx_livestream_llhls_writer_t *w,
         if (t == NULL) {
             w->failed = 1;
             ngx_livestream_stream_failed(w->stream,
-                              "the livestream \"zone\" has no room for a track");
+                                         "the livestream \"zone\" is full");
             return;
         }
 
@@ -465,7 +465,7 @@ ngx_livestream_llhls_slide_parts(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_record_t *r)
 {
     int64_t                    end, least;
-    uint64_t                   msn;
+    ngx_livestream_part_t     *part;
     ngx_livestream_track_t    *t;
     ngx_livestream_state_t    *state;
     ngx_livestream_segment_t  *segment;
@@ -482,21 +482,24 @@ ngx_livestream_llhls_slide_parts(ngx_livestream_llhls_writer_t *w,
 
     while (state->part_first < state->part_next) {
 
-        msn = t->parts[state->part_first & (t->npart - 1)].msn;
+        part = &t->parts[state->part_first & (t->npart - 1)];
 
-        if (msn >= state->open.msn) {
+        if (part->msn >= state->open.msn) {
             return;
         }
 
-        segment = ngx_livestream_llhls_segment(t, msn);
+        segment = ngx_livestream_llhls_segment(t, part->msn);
 
-        if (msn >= state->seg_first
+        /* the first of a parent: all of it are there */
+
+        if (part->index == 0
+            && part->msn >= state->seg_first
             && end - (segment->start + segment->duration) <= least)
         {
             return;
         }
 
-        state->part_first = segment->part + segment->nparts;
+        state->part_first++;
     }
 }
 

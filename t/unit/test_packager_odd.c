@@ -92,7 +92,7 @@ end(void)
 }
 
 
-/* the segment of a track that is a discontinuity; UINT64_MAX if not just one */
+/* the one segment of a track that is a discontinuity, or UINT64_MAX */
 
 static uint64_t
 discontinuity(const char *name)
@@ -415,6 +415,10 @@ comes_back(void)
 
     continued(MSN, 50000000);
 
+    /* dates that were listed already are half a minute ahead */
+
+    sim->conf.pdt = INT64_C(1767225600000000) + 80000000;
+
     /* what a worker that died had begun, and what it had done before */
 
     (void) snprintf(path, sizeof(path), "mkdir -p %s/stream/broadcast/source",
@@ -442,6 +446,8 @@ comes_back(void)
     tap_is(discontinuity("source"), MSN, "with a discontinuity");
     tap_is(discontinuity("audio"), MSN, "in both tracks");
     tap_is(sim_track("source")->segments[0].init, 3, "and the old init");
+    tap_is(sim_track("source")->segments[0].pdt, sim->conf.pdt,
+           "dates do not go back");
 
     (void) snprintf(path, sizeof(path),
                     "%s/stream/broadcast/source/segment-%d.m4s", sim->root,
