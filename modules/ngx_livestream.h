@@ -84,7 +84,8 @@ struct ngx_livestream_stream_s {
     ngx_livestream_pipeline_t      *pipeline;   /* NULL while interrupted */
     void                    *session;           /* ngx_rtmp_session_t or NULL */
     ngx_event_t              timer;             /* while interrupted */
-    ngx_livestream_store_query_t  *query;       /* whose end is waited for */
+    ngx_livestream_store_query_t  *query;       /* that it is interrupted */
+    ngx_livestream_store_query_t  *announced;   /* that it is live */
     ngx_uint_t               live;              /* the store was told */
     ngx_uint_t               ending;            /* ASK_STOP, ASK_DELETE: end
                                                    instead of interrupt */

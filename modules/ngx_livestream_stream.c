@@ -32,21 +32,37 @@ static void ngx_livestream_stream_hook(ngx_livestream_stream_t *s,
 static ngx_livestream_store_query_t *ngx_livestream_stream_tell(
     ngx_livestream_stream_t *s, const char *sql, const char *status,
     ngx_livestream_store_handler_pt handler);
+static void ngx_livestream_stream_announce(ngx_livestream_stream_t *s,
+    const char *sql);
+static void ngx_livestream_stream_announced(
+    ngx_livestream_store_result_t *r, void *data);
 static void ngx_livestream_stream_variants(ngx_livestream_stream_t *s);
 
 
 ngx_livestream_stream_kick_pt  ngx_livestream_stream_kick;
 
+/*
+ * A stop that the API was asked for stands, whatever the owner's word that was
+ * under way: the key stays refused.
+ */
+
+#define NGX_LIVESTREAM_UNLESS_STOPPED                                         \
+    "status = CASE WHEN status IN ('stopping', 'stopped')"                    \
+    " THEN status ELSE $2 END"
+
 static const char  ngx_livestream_sql_live[] =
-    "UPDATE live_streams SET status = $2, ended_at = NULL,"
-    " started_at = $3, updated_at = $3 WHERE id = $1";
+    "UPDATE live_streams SET " NGX_LIVESTREAM_UNLESS_STOPPED ","
+    " ended_at = NULL, started_at = $3, updated_at = $3"
+    " WHERE id = $1 RETURNING status";
 
 static const char  ngx_livestream_sql_resumed[] =
-    "UPDATE live_streams SET status = $2, updated_at = $3 WHERE id = $1";
+    "UPDATE live_streams SET " NGX_LIVESTREAM_UNLESS_STOPPED ","
+    " updated_at = $3 WHERE id = $1 RETURNING status";
 
 static const char  ngx_livestream_sql_over[] =
-    "UPDATE live_streams SET status = $2, ended_at = $3, updated_at = $3"
-    " WHERE id = $1";
+    "UPDATE live_streams SET status = CASE"
+    " WHEN status IN ('stopping', 'stopped') THEN 'stopped' ELSE $2 END,"
+    " ended_at = $3, updated_at = $3 WHERE id = $1";
 
 static const char  ngx_livestream_sql_no_variants[] =
     "DELETE FROM live_stream_variants WHERE live_stream_id = $1";
@@ -195,8 +211,7 @@ ngx_livestream_stream_start(ngx_livestream_stream_t *s, ngx_uint_t has_video,
     if (s->sh->state == NGX_LIVESTREAM_LIVE) {
         /* continued: what is listed already can be played on */
         s->live = 1;
-        (void) ngx_livestream_stream_tell(s, ngx_livestream_sql_resumed,
-                                          "live", NULL);
+        ngx_livestream_stream_announce(s, ngx_livestream_sql_resumed);
     }
 
     return NGX_OK;
@@ -223,11 +238,50 @@ ngx_livestream_stream_live(ngx_livestream_stream_t *s)
     ngx_log_error(NGX_LOG_NOTICE, s->log, 0, "stream %V: live, \"%V\"",
                   &s->id, &s->title);
 
-    (void) ngx_livestream_stream_tell(s, ngx_livestream_sql_live, "live",
-                                      NULL);
+    ngx_livestream_stream_announce(s, ngx_livestream_sql_live);
     ngx_livestream_stream_variants(s);
 
     ngx_livestream_bus_ring(s->sh);
+}
+
+
+static void
+ngx_livestream_stream_announce(ngx_livestream_stream_t *s, const char *sql)
+{
+    if (s->announced) {
+        ngx_livestream_store_cancel(s->announced);
+    }
+
+    s->announced = ngx_livestream_stream_tell(s, sql, "live",
+                                            ngx_livestream_stream_announced);
+}
+
+
+/* the stream may have been stopped, or be gone, since its key was looked up */
+
+static void
+ngx_livestream_stream_announced(ngx_livestream_store_result_t *r, void *data)
+{
+    ngx_livestream_stream_t *s = data;
+
+    ngx_str_t  *status;
+
+    s->announced = NULL;
+
+    if (r->rc != NGX_OK) {
+        return;
+    }
+
+    if (r->nrows) {
+        status = ngx_livestream_store_value(r, 0, 0);
+
+        if (status->len < 4 || ngx_strncmp(status->data, "stop", 4) != 0) {
+            return;
+        }
+    }
+
+    (void) ngx_livestream_ask(&s->id, r->nrows ? NGX_LIVESTREAM_ASK_STOP
+                                               : NGX_LIVESTREAM_ASK_DELETE);
 }
 
 
@@ -464,6 +518,10 @@ ngx_livestream_stream_drop(ngx_livestream_stream_t *s)
 
     if (s->query) {
         ngx_livestream_store_cancel(s->query);
+    }
+
+    if (s->announced) {
+        ngx_livestream_store_cancel(s->announced);
     }
 
     ngx_livestream_streams[s->sh - ngx_livestream_sh->streams] = NULL;
