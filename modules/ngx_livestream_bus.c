@@ -5,8 +5,8 @@
  * The bus.  In shared memory, indexed by ngx_process_slot, which a respawned
  * worker inherits from the one that died and no two living workers share:
  *
- *   fd[slot]               eventfd, made in the master, inherited by workers of
- *                          all generations under the same number
+ *   fd[slot]               eventfd, made in the master, inherited by the
+ *                          workers of all generations under the same number
  *   pending[slot][stream]  bits: "look at this stream"
  *   watchers[stream][slot] bits: "ring this slot"
  *

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * Whose stream is it?  One worker owns it, over all workers of all generations.
+ * Whose stream is it?  One worker owns it, of all workers of all generations.
  *
  *   claim   a publisher's, under the zone's mutex
  *   tick    every worker's, twice a second: the heartbeat of its own streams;
@@ -10,8 +10,8 @@
  *           ended streams in their time
  *   bus     somebody asks the owner to give way, or says that it is no more
  *
- * What must be told to the store is told before a stream is let go, so that the
- * next owner's word comes later.
+ * What must be told to the store is told before a stream is let go, so that
+ * the next owner's word comes later.
  *
  * Event loop only.
  */

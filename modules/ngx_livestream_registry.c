@@ -163,8 +163,9 @@ ngx_livestream_registry_init_zone(ngx_shm_zone_t *shm_zone, void *data)
         goto small;
     }
 
-    sh->streams = ngx_slab_calloc(shpool, sh->nstreams
-                                          * sizeof(ngx_livestream_sh_stream_t));
+    sh->streams = ngx_slab_calloc(shpool,
+                                  sh->nstreams
+                                  * sizeof(ngx_livestream_sh_stream_t));
     if (sh->streams == NULL) {
         goto small;
     }

@@ -40,7 +40,7 @@ typedef enum {
     NGX_LIVESTREAM_OPENING,                 /* claimed, nothing to play yet */
     NGX_LIVESTREAM_LIVE,
     NGX_LIVESTREAM_INTERRUPTED,             /* publisher gone, may come back */
-    NGX_LIVESTREAM_ENDED                    /* ENDLIST; kept for late viewers */
+    NGX_LIVESTREAM_ENDED                    /* ENDLIST, for late viewers */
 } ngx_livestream_state_e;
 
 
@@ -48,7 +48,7 @@ typedef enum {
 #define NGX_LIVESTREAM_ASK_YIELD    0x01    /* close the session, keep the
                                                stream interrupted */
 #define NGX_LIVESTREAM_ASK_STOP     0x02    /* close the session and end */
-#define NGX_LIVESTREAM_ASK_DELETE   0x04    /* ... and drop the media at once */
+#define NGX_LIVESTREAM_ASK_DELETE   0x04    /* ... and drop the media now */
 
 
 /* flags of segments and parts */
@@ -94,7 +94,7 @@ typedef struct {
     uint64_t                 part_first;
     uint64_t                 part_next;
     uint64_t                 discontinuity; /* EXT-X-DISCONTINUITY-SEQUENCE */
-    ngx_livestream_segment_t open;          /* duration, size, nparts: so far */
+    ngx_livestream_segment_t open;          /* sizes and counts: so far */
     uint32_t                 ended;         /* EXT-X-ENDLIST */
     uint32_t                 playable;      /* one whole segment was listed */
 } ngx_livestream_state_t;

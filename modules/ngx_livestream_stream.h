@@ -73,7 +73,7 @@ void ngx_livestream_stream_exit_process(ngx_cycle_t *cycle);
 
 extern ngx_livestream_stream_t  **ngx_livestream_streams;
 
-/* of a stream that this worker has just become the owner of; NULL: no memory */
+/* of a stream that this worker has become the owner of; NULL: no memory */
 ngx_livestream_stream_t *ngx_livestream_stream_create(
     ngx_livestream_sh_stream_t *sh);
 ngx_int_t ngx_livestream_stream_remember(ngx_livestream_stream_t *s,

@@ -1,5 +1,5 @@
-# A live playlist that breaks a rule of RFC 8216bis, at any of its states, in any
-# of its renditions: the static rules at each reload, the rules between
+# A live playlist that breaks a rule of RFC 8216bis, at any of its states, in
+# any of its renditions: the static rules at each reload, the rules between
 # reloads, and the media against what the playlists say of it.
 
 use Livestream::Test;
@@ -55,7 +55,8 @@ sub stream {
 
         for my $m (@m) {
             my @others = grep { $_ != $m } @m;
-            $wrong{$_}++ for Livestream::Test::Conformance::media($m, \@others);
+            $wrong{$_}++
+                for Livestream::Test::Conformance::media($m, \@others);
         }
 
         inspect($s, $tracks[$_], $m[$_], $seen{ $tracks[$_] } //= {}, \%wrong)

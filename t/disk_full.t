@@ -1,5 +1,5 @@
-# A disk that is full and a root that cannot be written to: the stream ends with
-# an error that the log explains, nginx and its other streams go on.
+# A disk that is full and a root that cannot be written to: the stream ends
+# with an error that the log explains, nginx and its other streams go on.
 
 use Livestream::Test;
 

@@ -1,5 +1,5 @@
-# A reload in mid-stream: the old worker keeps the publisher, the new ones serve
-# it, and viewers notice nothing.
+# A reload in mid-stream: the old worker keeps the publisher, the new ones
+# serve it, and viewers notice nothing.
 
 use Livestream::Test;
 use Livestream::Test::Follow;

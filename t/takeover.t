@@ -1,5 +1,5 @@
-# Two publishers with one key: a live one is protected, a silent one is replaced
-# and unknown, stopped and surplus ones are refused, over all workers.
+# Two publishers with one key: a live one is protected, a silent one is
+# replaced and unknown, stopped and surplus ones are refused, over all workers.
 
 use Livestream::Test;
 

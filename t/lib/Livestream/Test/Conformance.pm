@@ -2,8 +2,8 @@ package Livestream::Test::Conformance;
 
 # Copyright (C) nginx-livestream contributors
 #
-# What RFC 8216bis asks of one playlist, as a table of rules.  Each rule has the
-# name that the project's checklist gives it and says what it found wrong:
+# What RFC 8216bis asks of one playlist, as a table of rules.  Each of them
+# has a short name and says what it found wrong:
 #
 #     my @wrong = Livestream::Test::Conformance::media($m);
 #     is_deeply(\@wrong, [], 'the media playlist keeps all the rules');
@@ -461,7 +461,7 @@ sub fragment {
     my ($default, $default_size, $default_flags) = defaults($moof);
 
     my $tfdt = box($moof, qw(traf tfdt)) // die "no tfdt\n";
-    my $dts = unpack('C', $tfdt) ? unpack 'x4 Q>', $tfdt : unpack 'x4 N', $tfdt;
+    my $dts = unpack unpack('C', $tfdt) ? 'x4 Q>' : 'x4 N', $tfdt;
 
     my $trun = box($moof, qw(traf trun)) // die "no trun\n";
     my ($flags, $count) = unpack 'N N', $trun;
