@@ -138,9 +138,11 @@ export function publish(url, options) {
 
     ffmpeg.on("exit", () => clearInterval(timer));
 
+    /* it says goodbye to the server, but waits for its inputs to end */
     ffmpeg.stop = () => {
         clearInterval(timer);
         ffmpeg.kill("SIGINT");
+        sources.forEach((source) => source.pipe.destroy());
     };
 
     return ffmpeg;

@@ -45,7 +45,8 @@ is($r->{stalls}, 0, 'without waiting for data') or diag($b->why);
 is_deeply($r->{errors}, [], 'and without an error');
 is_deeply($r->{jumps}, [], 'or a seek');
 ok($r->{lowLatency}, 'by parts');
-cmp_ok(abs($r->{played} - $r->{seconds}), '<', 0.5, 'in real time')
+cmp_ok(abs($r->{played} - $r->{seconds}), '<', Livestream::Test::slow(0.5),
+       'in real time')
     or diag("$r->{played} s played in $r->{seconds} s");
 cmp_ok($r->{longest}, '<', Livestream::Test::slow(500),
        'with no picture held for long');
@@ -55,8 +56,8 @@ cmp_ok($r->{ages}{median}, '<=', Livestream::Test::slow(2500),
 cmp_ok($r->{ages}{p95}, '<=', Livestream::Test::slow(3000),
        'and hardly ever 3 s');
 cmp_ok(abs($r->{dates}{median} - $r->{ages}{median}), '<',
-       Livestream::Test::slow(350),
-       'EXT-X-PROGRAM-DATE-TIME says the same');
+       Livestream::Test::slow(1000),
+       'EXT-X-PROGRAM-DATE-TIME says nearly the same');
 
 diag(sprintf 'glass to glass: median %.2f s, p95 %.2f s; first frame %.2f s',
      $r->{ages}{median} / 1000, $r->{ages}{p95} / 1000, $first / 1000);
