@@ -154,21 +154,8 @@ ngx_livestream_ingest_postconfiguration(ngx_conf_t *cf)
     ngx_rtmp_amf_handler_t     *ch;
     ngx_rtmp_core_main_conf_t  *cmcf;
 
-    /* nginx-rtmp's own handlers of AMF come behind those of all modules */
-
-    static const struct {
-        ngx_uint_t           type;
-        ngx_rtmp_handler_pt  handler;
-    } events[] = {
-        { NGX_RTMP_MSG_AUDIO, ngx_livestream_ingest_av },
-        { NGX_RTMP_MSG_VIDEO, ngx_livestream_ingest_av },
-        { NGX_RTMP_MSG_AMF_CMD, ngx_livestream_ingest_guard },
-        { NGX_RTMP_MSG_AMF_META, ngx_livestream_ingest_guard },
-        { NGX_RTMP_MSG_AMF3_CMD, ngx_livestream_ingest_guard },
-        { NGX_RTMP_MSG_AMF3_META, ngx_livestream_ingest_guard }
-    };
-
-    static ngx_str_t  names[] = {
+    static ngx_uint_t  events[] = { NGX_RTMP_MSG_AUDIO, NGX_RTMP_MSG_VIDEO };
+    static ngx_str_t   names[] = {
         ngx_string("@setDataFrame"),
         ngx_string("onMetaData")
     };
@@ -176,12 +163,12 @@ ngx_livestream_ingest_postconfiguration(ngx_conf_t *cf)
     cmcf = ngx_rtmp_conf_get_module_main_conf(cf, ngx_rtmp_core_module);
 
     for (i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
-        h = ngx_array_push(&cmcf->events[events[i].type]);
+        h = ngx_array_push(&cmcf->events[events[i]]);
         if (h == NULL) {
             return NGX_ERROR;
         }
 
-        *h = events[i].handler;
+        *h = ngx_livestream_ingest_av;
     }
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -56,8 +56,6 @@ extern ngx_module_t  ngx_livestream_ingest_module;
 
 
 /* handlers of messages, in ngx_livestream_ingest_media.c */
-ngx_int_t ngx_livestream_ingest_guard(ngx_rtmp_session_t *s,
-    ngx_rtmp_header_t *h, ngx_chain_t *in);
 ngx_int_t ngx_livestream_ingest_meta(ngx_rtmp_session_t *s,
     ngx_rtmp_header_t *h, ngx_chain_t *in);
 ngx_int_t ngx_livestream_ingest_av(ngx_rtmp_session_t *s,

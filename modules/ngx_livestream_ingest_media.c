@@ -17,7 +17,6 @@
 
 
 #include "ngx_livestream_ingest.h"
-#include "ngx_livestream_amf.h"
 #include "ngx_livestream_flv.h"
 
 
@@ -41,36 +40,6 @@ static u_char      *ngx_livestream_ingest_buf;
 static size_t       ngx_livestream_ingest_size;
 
 static const char  *ngx_livestream_ingest_media[] = { "video", "audio" };
-
-
-/* of all sessions, whatever their application: before nginx-rtmp reads it */
-
-ngx_int_t
-ngx_livestream_ingest_guard(ngx_rtmp_session_t *s, ngx_rtmp_header_t *h,
-    ngx_chain_t *in)
-{
-    size_t   len, prefix;
-    u_char  *body;
-
-    body = ngx_livestream_ingest_flatten(s, in, &len);
-    if (body == NULL) {
-        return NGX_ERROR;
-    }
-
-    prefix = (h->type == NGX_RTMP_MSG_AMF3_CMD
-              || h->type == NGX_RTMP_MSG_AMF3_META);
-
-    if (len > prefix
-        && ngx_livestream_amf_check(body + prefix, len - prefix) == -1)
-    {
-        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
-                      "livestream: client disconnected, its AMF is nested "
-                      "more than %d deep", NGX_LIVESTREAM_AMF_DEPTH);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
 
 
 ngx_int_t
