@@ -55,6 +55,7 @@ static void *ngx_livestream_llhls_open(ngx_livestream_pipeline_t *p,
     const ngx_livestream_pipeline_conf_t *conf);
 static int ngx_livestream_llhls_frame(ngx_livestream_pipeline_t *p, void *ctx,
     ngx_livestream_frame_t *f);
+static int64_t ngx_livestream_llhls_rest(ngx_livestream_llhls_cutter_t *c);
 static int ngx_livestream_llhls_flush(ngx_livestream_pipeline_t *p,
     void *ctx);
 static void ngx_livestream_llhls_close(void *ctx);
@@ -165,7 +166,48 @@ ngx_livestream_llhls_frame(ngx_livestream_pipeline_t *p, void *ctx,
         }
     }
 
-    return ngx_livestream_llhls_cutter_frame(c, f);
+    rc = ngx_livestream_llhls_cutter_frame(c, f);
+
+    ngx_livestream_pipeline_rest(p, ctx, ngx_livestream_llhls_rest(c));
+
+    return rc;
+}
+
+
+/*
+ * Until which time nothing can happen: the first of the open parts may end two
+ * frames before it is full.  A key frame wakes us anyway; the other tracks
+ * must then see where they are past its cut.
+ */
+
+static int64_t
+ngx_livestream_llhls_rest(ngx_livestream_llhls_cutter_t *c)
+{
+    int64_t                        us, rest;
+    unsigned                       i;
+    ngx_livestream_llhls_track_t  *t;
+
+    rest = INT64_MAX;
+
+    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+        t = &c->tracks[i];
+
+        if (t->out == NULL) {
+            continue;
+        }
+
+        if (!t->open || t->msn != c->msn) {
+            return INT64_MIN;
+        }
+
+        us = ngx_livestream_ticks_to_us(t->start + t->target - 2 * t->delta,
+                                        t->timescale);
+        if (us < rest) {
+            rest = us;
+        }
+    }
+
+    return c->waiting ? INT64_MIN : rest;
 }
 
 

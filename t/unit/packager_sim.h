@@ -114,6 +114,16 @@ ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
 
 
 void
+ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
+    int64_t us)
+{
+    (void) p;
+    (void) ctx;
+    (void) us;
+}
+
+
+void
 ngx_livestream_pipeline_send(ngx_livestream_pipeline_t *p,
     ngx_livestream_message_t *msg)
 {
