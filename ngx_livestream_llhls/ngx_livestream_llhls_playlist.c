@@ -291,7 +291,11 @@ ngx_livestream_llhls_opening_write(u_char *p,
 }
 
 
-/* the parts of msn; *n goes on from one segment to the next */
+/*
+ * The parts of msn; *n goes on from one segment to the next.  An ended playlist
+ * has none: what a player lacks of the last segment it then takes as a whole,
+ * where some never fetch a part that came together with the end.
+ */
 
 static u_char *
 ngx_livestream_llhls_parts_write(u_char *p,
@@ -299,7 +303,7 @@ ngx_livestream_llhls_parts_write(u_char *p,
 {
     const ngx_livestream_part_t  *part;
 
-    if (m->part_target == 0) {
+    if (m->part_target == 0 || m->view->state.ended) {
         return p;
     }
 

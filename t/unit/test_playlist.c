@@ -180,12 +180,14 @@ test_ended(void)
 {
     stream_t  s;
 
-    make(&s, 2, 0, 1);
+    make(&s, 2, 2, 1);
     s.view.state.ended = 1;
 
-    tap_ok(strstr(write_media(&s), "segment-101.m4s\n#EXT-X-ENDLIST\n")
-           && strstr(text, "#EXT-X-PRELOAD-HINT") == NULL,
+    tap_ok(strstr(write_media(&s), "segment-101.m4s\n#EXT-X-ENDLIST\n"),
            "an ended playlist is closed behind its last segment");
+    tap_ok(strstr(text, "#EXT-X-PRELOAD-HINT") == NULL
+           && strstr(text, "#EXT-X-PART:") == NULL,
+           "without hint and parts");
 }
 
 
