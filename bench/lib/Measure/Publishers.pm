@@ -5,7 +5,7 @@ package Measure::Publishers;
 # Many publishers of 720p at 2.5 Mbit/s, passed through: what one costs in CPU
 # and memory, against nginx-rtmp's own HLS with the same clips, in turns.
 #
-# BENCH_PUBLISHERS (50), BENCH_SECONDS (30), BENCH_ROUNDS (2)
+# BENCH_PUBLISHERS (50), BENCH_SECONDS (20), BENCH_ROUNDS (3)
 
 use v5.28;
 use warnings;
@@ -20,11 +20,13 @@ sub run {
     my %cpu = (ours => [], plain => []);
     my %memory = (ours => [], plain => []);
 
-    for my $round (1 .. option(ROUNDS => 2)) {
+    for my $round (1 .. option(ROUNDS => 3)) {
         for my $which (qw(ours plain)) {
-            say_so("$n publishers, ", $which eq 'ours' ? 'livestream'
-                   : 'nginx-rtmp\'s hls');
             my ($c, $m) = publishers($n, $which eq 'plain');
+
+            say_so(sprintf '%d publishers, %s: %.3f CPU s a stream minute, '
+                   . '%.2f MiB a stream', $n, $which eq 'ours' ? 'livestream'
+                   : 'nginx-rtmp\'s hls', $c, $m);
             push @{ $cpu{$which} }, $c;
             push @{ $memory{$which} }, $m;
         }
@@ -48,7 +50,7 @@ sub run {
 sub publishers {
     my ($n, $plain) = @_;
 
-    my $seconds = option(SECONDS => 30);
+    my $seconds = option(SECONDS => 20);
     my $server = Measure->server(workers => 2, plain => $plain);
     my $clip = clip720($server);
     my @keys = map { $plain ? "key$_"
