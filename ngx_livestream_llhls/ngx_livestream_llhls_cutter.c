@@ -31,6 +31,9 @@
 
 
 #define NGX_LIVESTREAM_LLHLS_STEP     200000        /* us, between frames */
+#define NGX_LIVESTREAM_LLHLS_FROZEN   2000000       /* us, and a part: a leader
+                                                       that is filled with
+                                                       gaps */
 #define NGX_LIVESTREAM_LLHLS_GONE     5000000       /* us, a leader that is
                                                        waited for */
 #define NGX_LIVESTREAM_LLHLS_HOLE     60000000      /* us, not to be filled */
@@ -292,7 +295,7 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
         return 0;
     }
 
-    if (t->ahead <= NGX_LIVESTREAM_LLHLS_ABSENT + c->out.part_target) {
+    if (t->ahead <= NGX_LIVESTREAM_LLHLS_FROZEN + c->out.part_target) {
         return 0;
     }
 
@@ -308,7 +311,7 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
     rc = ngx_livestream_llhls_lead_to(c, dts);
 
     if (rc == 0) {
-        rc = ngx_livestream_llhls_track_advance(leader, dts, 0);
+        rc = ngx_livestream_llhls_track_fill(leader, dts);
     }
 
     dts = ngx_livestream_llhls_us(leader, leader->start) - 1;

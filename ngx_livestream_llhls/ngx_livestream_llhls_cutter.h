@@ -19,10 +19,6 @@
 #define NGX_LIVESTREAM_LLHLS_CUTS    64
 #define NGX_LIVESTREAM_LLHLS_GOPS    4
 
-#define NGX_LIVESTREAM_LLHLS_ABSENT  1000000    /* us, and a part: silence of
-                                                   a track while others go
-                                                   on */
-
 
 #define ngx_livestream_llhls_us(t, ticks)                                    \
     ngx_livestream_ticks_to_us(ticks, (t)->timescale)

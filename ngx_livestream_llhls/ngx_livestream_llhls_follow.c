@@ -34,6 +34,8 @@
 
 #define NGX_LIVESTREAM_LLHLS_SKEW     15000000      /* us */
 #define NGX_LIVESTREAM_LLHLS_QUEUE    2048          /* frames */
+#define NGX_LIVESTREAM_LLHLS_ABSENT   1000000       /* us, and a part: silence
+                                                       while others go on */
 
 
 struct ngx_livestream_llhls_queued_s {
@@ -380,6 +382,6 @@ ngx_livestream_llhls_fill(ngx_livestream_llhls_cutter_t *c,
         return 0;
     }
 
-    return ngx_livestream_llhls_track_advance(t,
-                            ngx_livestream_llhls_ticks(t, c->horizon), 0);
+    return ngx_livestream_llhls_track_fill(t,
+                               ngx_livestream_llhls_ticks(t, c->horizon));
 }

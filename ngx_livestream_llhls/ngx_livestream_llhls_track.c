@@ -14,10 +14,12 @@
  * be within 85 % and 100 % of PART-TARGET, on the timeline of dts:
  *
  *   - frames at a steady rate: PART-TARGET was chosen so that whole ones fit;
- *   - a frame that comes late: the sample before it fills the part up to
- *     PART-TARGET, and the frame's dts is moved back there.  Its pts stays,
- *     so nobody sees that;
- *   - one that comes later than a part: the parts between are gaps;
+ *   - a picture that comes late: the sample before it fills the part up to
+ *     PART-TARGET, and its own dts is moved back there; if it came later than
+ *     a part, so are those of the next ones, one to a part, until the hole is
+ *     behind.  Their pts stay, so nobody sees that.  A gap would be seen:
+ *     players wait for a key frame behind it;
+ *   - gaps it has to be where the picture is too far, or has not come yet;
  *   - audio has dts and pts alike, so a hole in it is a gap.
  *
  * Pipeline thread.
@@ -36,6 +38,9 @@
 /* what a publisher may put into one part before it is cut regardless */
 #define NGX_LIVESTREAM_LLHLS_SAMPLES   1024
 
+/* s, that a picture is decoded earlier than it came */
+#define NGX_LIVESTREAM_LLHLS_BACK      3
+
 /* of a second, a segment's least duration */
 #define NGX_LIVESTREAM_LLHLS_LEAST     50
 
@@ -49,7 +54,9 @@ static int ngx_livestream_llhls_track_part(ngx_livestream_llhls_track_t *t,
     int64_t end, uint32_t n, uint32_t flags);
 static int ngx_livestream_llhls_track_write(ngx_livestream_llhls_track_t *t,
     int64_t end, uint32_t n, uint32_t *size);
-static int64_t ngx_livestream_llhls_track_slack(
+static int ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
+    int64_t dts, int64_t back, unsigned last);
+static int64_t ngx_livestream_llhls_track_back(
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_track_fail(ngx_livestream_llhls_track_t *t,
     int error);
@@ -237,70 +244,76 @@ int
 ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t, int64_t dts,
     unsigned last, int64_t *at)
 {
-    int       rc;
-    uint32_t  flags;
+    int      rc;
+    int64_t  back;
 
-    *at = dts;
+    back = ngx_livestream_llhls_track_back(t);
 
-    rc = ngx_livestream_llhls_track_advance(t, dts, last);
+    rc = ngx_livestream_llhls_track_advance(t, dts, back, last);
     if (rc) {
         return rc;
     }
 
-    flags = last ? NGX_LIVESTREAM_LLHLS_LAST : 0;
+    *at = dts;
 
-    if (t->nsamples) {
+    if (t->nsamples == 0) {
 
-        if (last) {
-            return ngx_livestream_llhls_track_part(t, dts, t->nsamples,
-                                                   flags);
+        if (dts - t->start <= back && (!last || t->segment.nparts)) {
+            *at = t->start;
+            return 0;
         }
 
-        /*
-         * As full as it can be, if the next frame is as long as this one;
-         * timestamps that were rounded to milliseconds may say a little more
-         * of it than is true, so that is left for the next frame to show.
-         */
-
-        t->delta = dts - t->samples[t->nsamples - 1].dts;
-
-        if (dts - t->start == t->target
-            || t->nsamples == NGX_LIVESTREAM_LLHLS_SAMPLES
-            || (dts - t->start >= t->least
-                && dts - t->start + t->delta
-                   > t->target + (int64_t) t->timescale / 500))
-        {
-            return ngx_livestream_llhls_track_part(t, dts, t->nsamples, 0);
-        }
-
-        return 0;
+        return ngx_livestream_llhls_track_part(t, dts, 0,
+                                       last ? NGX_LIVESTREAM_LLHLS_LAST : 0);
     }
 
-    if (dts - t->start <= ngx_livestream_llhls_track_slack(t)
-        && (!last || t->segment.nparts))
+    if (last) {
+        return ngx_livestream_llhls_track_part(t, dts, t->nsamples,
+                                               NGX_LIVESTREAM_LLHLS_LAST);
+    }
+
+    /* as full as it can be, if the next frame is as long as this one */
+
+    t->delta = dts - t->samples[t->nsamples - 1].dts;
+
+    if (dts - t->start == t->target
+        || t->nsamples == NGX_LIVESTREAM_LLHLS_SAMPLES
+        || (dts - t->start >= t->least
+            && dts - t->start + t->delta > t->target))
     {
-        *at = t->start;
-        return 0;
+        return ngx_livestream_llhls_track_part(t, dts, t->nsamples, 0);
     }
 
-    return ngx_livestream_llhls_track_part(t, dts, 0, flags);
+    return 0;
 }
 
 
 int
+ngx_livestream_llhls_track_fill(ngx_livestream_llhls_track_t *t, int64_t dts)
+{
+    return ngx_livestream_llhls_track_advance(t, dts, 0, 0);
+}
+
+
+/* closes parts until what is left can be a part, or the frame behind a hole
+ * can be moved back over it */
+
+static int
 ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
-    int64_t dts, unsigned last)
+    int64_t dts, int64_t back, unsigned last)
 {
     int       rc;
-    int64_t   end, slack, natural;
+    int64_t   end, natural;
     uint32_t  n, flags;
-
-    slack = ngx_livestream_llhls_track_slack(t);
 
     while (dts - t->start > t->target) {
 
         n = t->nsamples;
         end = t->start + t->target;
+
+        if (n == 0 && dts - t->start <= back) {
+            return 0;
+        }
 
         if (n > 1 && t->samples[n - 1].dts - t->start >= t->least) {
             n--;
@@ -309,14 +322,14 @@ ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
         } else if (n && t->media == NGX_LIVESTREAM_AUDIO) {
             natural = ngx_livestream_llhls_track_end(t);
 
-            if (dts - natural > slack && natural < end) {
+            if (dts - natural > back && natural < end) {
                 end = natural;
             }
         }
 
         flags = 0;
 
-        if (last && n == t->nsamples && dts - end <= slack) {
+        if (last && n == t->nsamples && dts - end <= back) {
             flags = NGX_LIVESTREAM_LLHLS_LAST;
         }
 
@@ -331,19 +344,19 @@ ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
 
 
 /*
- * How far back a frame behind a hole may be moved: video by any part of a
- * part, as its pts stays, audio by less than a frame, which nobody hears.
+ * How far back the frame behind a hole may be moved; audio by less than a
+ * frame, which nobody hears.
  */
 
 static int64_t
-ngx_livestream_llhls_track_slack(ngx_livestream_llhls_track_t *t)
+ngx_livestream_llhls_track_back(ngx_livestream_llhls_track_t *t)
 {
-    if (t->media == NGX_LIVESTREAM_VIDEO) {
-        return t->codec ? t->target : 0;
-    }
-
     if (t->codec == NULL) {
         return 0;
+    }
+
+    if (t->media == NGX_LIVESTREAM_VIDEO) {
+        return NGX_LIVESTREAM_LLHLS_BACK * (int64_t) t->timescale;
     }
 
     return t->codec->frame_samples ? t->codec->frame_samples

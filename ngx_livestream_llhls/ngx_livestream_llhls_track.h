@@ -96,16 +96,16 @@ int ngx_livestream_llhls_track_open(ngx_livestream_llhls_track_t *t,
 
 /*
  * Closes parts, and fills holes with gaps, until what is left ends at dts or
- * is to be continued there.  *at is where: dts, or for an empty part a little
- * earlier, to which the frame of dts is to be moved.  With `last` nothing is
- * left: the last part is closed too and is said to be the segment's last.
+ * is to be continued there.  *at is where: dts, or for an empty part earlier,
+ * to which the frame of dts is to be moved back.  With `last` nothing is left:
+ * the last part is closed too and is said to be the segment's last.
  */
 int ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t,
     int64_t dts, unsigned last, int64_t *at);
 
-/* as far as the open part needs it, for a hole that has no end yet */
-int ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
-    int64_t dts, unsigned last);
+/* a hole that has no end yet and goes on up to dts */
+int ngx_livestream_llhls_track_fill(ngx_livestream_llhls_track_t *t,
+    int64_t dts);
 
 /* takes a reference; dts is at or behind the end of what there is */
 int ngx_livestream_llhls_track_append(ngx_livestream_llhls_track_t *t,
