@@ -33,8 +33,8 @@ sub run {
         row('  first frame after the page was opened, median',
             sprintf('%.2f s', $plain->{firstFrame}), '1.0 s',
             $plain->{firstFrame} <= 1),
-        row("  stalls in $plain->{seconds} s", $plain->{stalls}, 'none',
-            !$plain->{stalls}),
+        row(sprintf('  stalls in %.0f s', $plain->{seconds}),
+            $plain->{stalls}, 'none', !$plain->{stalls}),
         age($catching, 2.0),
     );
 }

@@ -24,10 +24,11 @@ sub run {
 
     my @ratios = $said =~ /^  ratio +([\d.]+)/mg;
 
+    # what is written costs the kernel the same, whoever wrote it
     return (
         row('a part: CPU of libavformat\'s muxer, to our writer\'s',
-            "$ratios[0]", '> 2.0', $ratios[0] > 2),
-        row('  the same, written nowhere', "$ratios[1]"),
+            "$ratios[1]", '> 2.0', $ratios[1] > 2),
+        row('  with the kernel\'s copies into files', "$ratios[0]"),
     );
 }
 
