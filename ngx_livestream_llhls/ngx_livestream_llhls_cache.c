@@ -19,6 +19,8 @@
  */
 
 
+#include <ngx_config.h>
+#include <ngx_core.h>
 #include <zlib.h>
 
 #include "ngx_livestream.h"

@@ -353,7 +353,7 @@ subtest 'DD-09: the end' => sub {
     my $end = wait_for { my $m = edge(); $m->{endlist} && $m };
     ok($end, 'EXT-X-ENDLIST');
     is(scalar @{ $end->{hints} }, 0, 'no hint');
-    is(scalar(() = $end->parts), 0, 'no parts, which would keep hls.js');
+    is(scalar(() = $end->parts), 0, 'no parts, for which hls.js would wait');
 
     for my $query ('_HLS_msn=999999', '_HLS_part=1', '_HLS_msn=x',
                    '_HLS_msn=0&_HLS_part=0&_HLS_skip=YES', '_HLS_skip=v2')

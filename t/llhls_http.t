@@ -368,17 +368,24 @@ subtest 'the hinted part is pushed' => sub {
     is($t->get($pushed =~ s{source/playlist}{master}r)->header('link'), undef,
        'nor with a multivariant playlist');
 
-    my ($text, $part);
+    my ($major, $minor) = $r->header('server') =~ m{nginx/(\d+)\.(\d+)};
 
-    wait_for {
-        ($text, my %by) = nghttp($pushed);
-        ($part) = grep { $_->{pushed} } values %by;
-        $part && ($part->{':status'} // 0) == 200;
-    };
+    SKIP: {
+        skip "nginx $major.$minor pushes no more", 3
+            if $major > 1 || $minor >= 25;
 
-    is($part->{':status'}, 200, 'it came') or diag($text);
-    like($part->{':path'}, qr{^/pushed/.*/part-\d+\.\d+\.m4s$}, 'as a part');
-    is($part->{'content-type'}, 'video/mp4', 'of video');
+        my ($text, $part);
+
+        wait_for {
+            ($text, my %by) = nghttp($pushed);
+            ($part) = grep { $_->{pushed} } values %by;
+            $part && ($part->{':status'} // 0) == 200;
+        };
+
+        is($part->{':status'}, 200, 'it came') or diag($text);
+        like($part->{':path'}, qr{^/pushed/.*/part-\d+\.\d+\.m4s$}, 'as a part');
+        is($part->{'content-type'}, 'video/mp4', 'of video');
+    }
 };
 
 subtest 'what the configuration refuses' => sub {
