@@ -20,6 +20,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,15 +48,23 @@ static int ngx_livestream_llhls_files_mkdir(
 static int ngx_livestream_llhls_files_adopt(
     ngx_livestream_llhls_files_t *files,
     const ngx_livestream_pipeline_conf_t *conf);
+static int ngx_livestream_llhls_files_list(
+    ngx_livestream_llhls_files_t *files, uint64_t **list, size_t *n);
 static int ngx_livestream_llhls_files_compare(const void *one,
     const void *two);
+static int64_t ngx_livestream_llhls_files_age(
+    ngx_livestream_llhls_files_t *files, uint64_t msn);
 static int ngx_livestream_llhls_files_append(
     ngx_livestream_llhls_files_t *files, uint64_t msn, uint32_t duration);
+static void ngx_livestream_llhls_files_unlist(
+    ngx_livestream_llhls_files_t *files, int64_t us);
 static void ngx_livestream_llhls_files_remove(
     ngx_livestream_llhls_files_t *files, uint64_t msn);
 static int ngx_livestream_llhls_files_writev(int fd, struct iovec *iov,
     unsigned n);
-static int64_t ngx_livestream_llhls_files_now(void);
+static void ngx_livestream_llhls_files_name(
+    ngx_livestream_llhls_files_t *files, uint64_t msn);
+static int64_t ngx_livestream_llhls_files_now(clockid_t id);
 
 
 int
@@ -150,19 +159,59 @@ ngx_livestream_llhls_files_mkdir(ngx_livestream_llhls_files_t *files,
 
 /*
  * A segment that the stream will write again can only be what a worker that
- * died had begun and nobody was told of.
+ * died had begun and nobody was told of.  Of others their age tells how long
+ * they may still be asked for: one is listed for about as long as a playlist
+ * takes, and then has that time again.
  */
 
 static int
 ngx_livestream_llhls_files_adopt(ngx_livestream_llhls_files_t *files,
     const ngx_livestream_pipeline_conf_t *conf)
 {
-    int             rc;
+    int        rc;
+    size_t     i, n;
+    int64_t    age, most;
+    uint64_t  *list;
+    uint32_t   duration;
+
+    rc = ngx_livestream_llhls_files_list(files, &list, &n);
+
+    duration = conf->target_duration * 1000000;
+    most = (int64_t) 2 * duration * (conf->playlist_length + 2);
+
+    for (i = 0; rc == 0 && i < n; i++) {
+
+        age = ngx_livestream_llhls_files_age(files, list[i]);
+
+        if (list[i] >= conf->msn || age >= most) {
+            ngx_livestream_llhls_files_remove(files, list[i]);
+            continue;
+        }
+
+        rc = ngx_livestream_llhls_files_append(files, list[i], duration);
+
+        if (rc == 0 && list[i] + conf->playlist_length < conf->msn) {
+            ngx_livestream_llhls_files_unlist(files, most - age);
+        }
+    }
+
+    free(list);
+
+    return rc;
+}
+
+
+static int
+ngx_livestream_llhls_files_list(ngx_livestream_llhls_files_t *files,
+    uint64_t **list, size_t *n)
+{
     DIR            *dir;
-    size_t          i, n, size;
-    uint64_t       *msn, *list, value;
-    uint32_t        duration;
+    size_t          size;
+    uint64_t       *msn, value;
     struct dirent  *de;
+
+    *list = NULL;
+    *n = 0;
 
     dir = opendir(files->dir);
     if (dir == NULL) {
@@ -170,10 +219,7 @@ ngx_livestream_llhls_files_adopt(ngx_livestream_llhls_files_t *files,
         return errno;
     }
 
-    n = 0;
     size = 0;
-    list = NULL;
-    rc = 0;
 
     for ( ;; ) {
         de = readdir(dir);
@@ -181,45 +227,32 @@ ngx_livestream_llhls_files_adopt(ngx_livestream_llhls_files_t *files,
             break;
         }
 
-        if (sscanf(de->d_name, "segment-%20lu.m4s", &value) != 1) {
+        if (sscanf(de->d_name, "segment-%20" SCNu64 ".m4s", &value) != 1) {
             continue;
         }
 
-        if (value >= conf->msn) {
-            ngx_livestream_llhls_files_remove(files, value);
-            continue;
-        }
-
-        if (n == size) {
+        if (*n == size) {
             size = size ? 2 * size : 64;
 
-            msn = realloc(list, size * sizeof(uint64_t));
+            msn = realloc(*list, size * sizeof(uint64_t));
             if (msn == NULL) {
-                rc = ENOMEM;
-                break;
+                (void) closedir(dir);
+                return ENOMEM;
             }
 
-            list = msn;
+            *list = msn;
         }
 
-        list[n++] = value;
+        (*list)[(*n)++] = value;
     }
 
     (void) closedir(dir);
 
-    if (n) {
-        qsort(list, n, sizeof(uint64_t), ngx_livestream_llhls_files_compare);
+    if (*n) {
+        qsort(*list, *n, sizeof(uint64_t), ngx_livestream_llhls_files_compare);
     }
 
-    duration = conf->target_duration * 1000000;
-
-    for (i = 0; rc == 0 && i < n; i++) {
-        rc = ngx_livestream_llhls_files_append(files, list[i], duration);
-    }
-
-    free(list);
-
-    return rc;
+    return 0;
 }
 
 
@@ -232,6 +265,29 @@ ngx_livestream_llhls_files_compare(const void *one, const void *two)
     b = *(const uint64_t *) two;
 
     return (a > b) - (a < b);
+}
+
+
+/* us since the segment was written to */
+
+static int64_t
+ngx_livestream_llhls_files_age(ngx_livestream_llhls_files_t *files,
+    uint64_t msn)
+{
+    int64_t      age;
+    struct stat  st;
+
+    ngx_livestream_llhls_files_name(files, msn);
+
+    if (stat(files->path, &st) == -1) {
+        return 0;
+    }
+
+    age = ngx_livestream_llhls_files_now(CLOCK_REALTIME)
+          - ((int64_t) st.st_mtim.tv_sec * 1000000
+             + st.st_mtim.tv_nsec / 1000);
+
+    return age > 0 ? age : 0;
 }
 
 
@@ -293,8 +349,7 @@ ngx_livestream_llhls_files_write(ngx_livestream_llhls_files_t *files,
     unsigned  batch;
 
     if (files->fd == -1) {
-        (void) snprintf(files->path, files->size, "%ssegment-%lu.m4s",
-                        files->dir, msn);
+        ngx_livestream_llhls_files_name(files, msn);
 
         files->fd = open(files->path,
                          O_WRONLY|O_CREAT|O_EXCL|O_APPEND|O_CLOEXEC, 0644);
@@ -379,24 +434,20 @@ ngx_livestream_llhls_files_done(ngx_livestream_llhls_files_t *files,
         return rc;
     }
 
-    now = ngx_livestream_llhls_files_now();
     least = (int64_t) 3 * target_duration * 1000000;
 
     while (files->listed
            && files->nlisted > playlist_length
            && files->content - files->listed->duration >= least)
     {
-        file = files->listed;
-
         /* and one target duration for players that are late */
 
-        file->expire = now + file->duration + files->longest
-                       + (int64_t) target_duration * 1000000;
-
-        files->content -= file->duration;
-        files->nlisted--;
-        files->listed = file->next;
+        ngx_livestream_llhls_files_unlist(files,
+                                    files->listed->duration + files->longest
+                                    + (int64_t) target_duration * 1000000);
     }
+
+    now = ngx_livestream_llhls_files_now(CLOCK_MONOTONIC);
 
     for ( ;; ) {
         file = files->first;
@@ -455,24 +506,51 @@ ngx_livestream_llhls_files_append(ngx_livestream_llhls_files_t *files,
 }
 
 
+/* the oldest that is listed has left the playlist, and goes in so many us */
+
+static void
+ngx_livestream_llhls_files_unlist(ngx_livestream_llhls_files_t *files,
+    int64_t us)
+{
+    ngx_livestream_llhls_file_t  *file;
+
+    file = files->listed;
+
+    file->expire = ngx_livestream_llhls_files_now(CLOCK_MONOTONIC) + us;
+
+    files->content -= file->duration;
+    files->nlisted--;
+    files->listed = file->next;
+}
+
+
 /* a gap has no file */
 
 static void
 ngx_livestream_llhls_files_remove(ngx_livestream_llhls_files_t *files,
     uint64_t msn)
 {
-    (void) snprintf(files->path, files->size, "%ssegment-%lu.m4s", files->dir,
-                    msn);
+    ngx_livestream_llhls_files_name(files, msn);
+
     (void) unlink(files->path);
 }
 
 
+static void
+ngx_livestream_llhls_files_name(ngx_livestream_llhls_files_t *files,
+    uint64_t msn)
+{
+    (void) snprintf(files->path, files->size, "%ssegment-%" PRIu64 ".m4s",
+                    files->dir, msn);
+}
+
+
 static int64_t
-ngx_livestream_llhls_files_now(void)
+ngx_livestream_llhls_files_now(clockid_t id)
 {
     struct timespec  ts;
 
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    (void) clock_gettime(id, &ts);
 
     return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }

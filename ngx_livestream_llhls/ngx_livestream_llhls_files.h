@@ -40,7 +40,7 @@ typedef struct {
 
 
 /* Makes the folder.  Of a stream that is continued, what lies there is taken
- * over: target_duration is then that of each file. */
+ * over. */
 int ngx_livestream_llhls_files_open(ngx_livestream_llhls_files_t *files,
     const ngx_livestream_pipeline_conf_t *conf, const char *track);
 void ngx_livestream_llhls_files_close(ngx_livestream_llhls_files_t *files);

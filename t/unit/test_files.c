@@ -58,9 +58,27 @@ segment(uint64_t msn)
 {
     char  name[64];
 
-    (void) snprintf(name, sizeof(name), "segment-%lu.m4s", msn);
+    (void) snprintf(name, sizeof(name), "segment-%" PRIu64 ".m4s", msn);
 
     return there(name);
+}
+
+
+/* as our clock has it */
+
+static void
+touch(uint64_t msn)
+{
+    char             path[256];
+    struct timespec  ts[2];
+
+    (void) snprintf(path, sizeof(path), "%s/stream/broadcast/source/segment-%"
+                    PRIu64 ".m4s", root, msn);
+
+    ts[0] = test_time;
+    ts[1] = test_time;
+
+    (void) utimensat(AT_FDCWD, path, ts, 0);
 }
 
 
@@ -85,8 +103,8 @@ main(void)
 {
     int                           rc;
     char                          command[128];
-    uint64_t                      n, first;
-    unsigned                      early, late, most;
+    uint64_t                      n, first, last;
+    unsigned                      there_are, early, late, most;
     struct stat                   st;
     ngx_livestream_llhls_files_t  files;
 
@@ -124,6 +142,7 @@ main(void)
         rc |= write_segment(&files, n);
         rc |= ngx_livestream_llhls_files_done(&files, n, 6000000, LENGTH,
                                               TARGET);
+        touch(n);
 
         /* segment m leaves with the end of m + LENGTH, may be loaded for its
          * own 6 s and the playlist's 36 s, and has 6 s more */
@@ -165,6 +184,7 @@ main(void)
         rc |= write_segment(&files, n);
         rc |= ngx_livestream_llhls_files_done(&files, n, 6000000, LENGTH,
                                               TARGET);
+        touch(n);
     }
 
     tap_is(rc, 0, "segments are written");
@@ -173,6 +193,37 @@ main(void)
     tap_ok(there("init-1.mp4"), "and the init segment");
 
     ngx_livestream_llhls_files_close(&files);
+
+    /* again and again: nobody lives long enough to remove what he wrote */
+
+    last = n + 100;
+    most = 0;
+    rc = 0;
+
+    for ( /* void */ ; n < last; n++) {
+        test_time.tv_sec += 10;
+        conf.msn = n;
+
+        rc |= ngx_livestream_llhls_files_open(&files, &conf, "source");
+        rc |= write_segment(&files, n);
+        rc |= ngx_livestream_llhls_files_done(&files, n, 1000000, LENGTH,
+                                              TARGET);
+        touch(n);
+
+        ngx_livestream_llhls_files_close(&files);
+
+        there_are = 0;
+
+        for (first = 0; first <= n; first++) {
+            there_are += segment(first);
+        }
+
+        most = there_are > most ? there_are : most;
+    }
+
+    tap_is(rc, 0, "a hundred short continuations");
+    tap_ok(!segment(n - 16) && segment(n - 8), "leave what may be asked for");
+    tap_ok(most < 30, "and no more: %u at most", most);
 
     (void) snprintf(command, sizeof(command), "rm -rf %s", root);
     tap_is(system(command), 0, "no folder");
