@@ -38,6 +38,7 @@
                                                        for a rate */
 
 #define NGX_LIVESTREAM_LLHLS_MAX_PART  5000         /* ms */
+#define NGX_LIVESTREAM_LLHLS_ROUNDED   50           /* us, of a part */
 
 
 typedef struct {
@@ -563,22 +564,39 @@ ngx_livestream_llhls_spacing_compare(const void *one, const void *two)
 
 
 /*
- * The least PART-TARGET, in whole milliseconds, of which the frames of each
- * track fill at least 86 %, where a sum of their durations may be 1.5 ms off,
- * as RTMP counts in milliseconds.
+ * The least PART-TARGET, in whole milliseconds, into which as many frames of
+ * each track fit as are part_duration long, and of which they fill 86 %.  Parts
+ * that were a little shorter than part_duration would leave a crumb at the end
+ * of each segment, which players that are busy do not fetch in time.
  */
 
 static int64_t
 ngx_livestream_llhls_part_target(ngx_livestream_llhls_packager_t *pk)
 {
-    int64_t   ms, us, fit, spacing[NGX_LIVESTREAM_LLHLS_TRACKS];
-    unsigned  i;
+    int64_t                                ms, us, fit, least;
+    int64_t                                spacing[NGX_LIVESTREAM_LLHLS_TRACKS];
+    unsigned                               i;
+    uint32_t                               rate;
+    const ngx_livestream_pipeline_conf_t  *conf;
+
+    conf = pk->cutter.out.conf;
 
     for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
         spacing[i] = ngx_livestream_llhls_spacing(pk, i);
     }
 
-    ms = (pk->cutter.out.conf->part_duration + 999) / 1000;
+    rate = ngx_livestream_llhls_frame_rate(pk);
+
+    if (spacing[0] && rate) {
+        spacing[0] = 1000000000 / rate;
+    }
+
+    /* a segment of one part has no crumbs */
+
+    least = conf->part_duration <= conf->segment_duration / 2
+            ? conf->part_duration : 0;
+
+    ms = (conf->part_duration + 999) / 1000;
 
     for ( /* void */ ; ms < NGX_LIVESTREAM_LLHLS_MAX_PART; ms++) {
         us = ms * 1000;
@@ -589,9 +607,12 @@ ngx_livestream_llhls_part_target(ngx_livestream_llhls_packager_t *pk)
                 continue;
             }
 
-            fit = (us - 1500) / spacing[i] * spacing[i];
+            /* whole microseconds of a frame may be short of the truth */
 
-            if (fit - 1500 < us * 86 / 100) {
+            fit = (us + NGX_LIVESTREAM_LLHLS_ROUNDED) / spacing[i]
+                  * spacing[i] + NGX_LIVESTREAM_LLHLS_ROUNDED;
+
+            if (fit < least || fit < us * 86 / 100) {
                 break;
             }
         }
@@ -605,21 +626,26 @@ ngx_livestream_llhls_part_target(ngx_livestream_llhls_packager_t *pk)
 }
 
 
-/* per 1000 s: what metadata says, unless the frames say otherwise */
+/*
+ * Per 1000 s: what metadata says, unless the frames say otherwise; then a rate
+ * that cameras have, if it is near, as few frames in whole milliseconds tell it
+ * no better.
+ */
 
 static uint32_t
 ngx_livestream_llhls_frame_rate(ngx_livestream_llhls_packager_t *pk)
 {
-    int64_t   spacing, rate, told;
-    unsigned  i, n;
+    int64_t   rate, told;
     int64_t   first, last;
+    unsigned  i, n, nearest;
+
+    static const int64_t  rates[] = {
+        1000, 2000, 5000, 6000, 7500, 8000, 10000, 12000, 12500, 15000, 20000,
+        23976, 24000, 25000, 29970, 30000, 48000, 50000, 59940, 60000, 90000,
+        100000, 120000
+    };
 
     told = pk->cutter.out.conf->frame_rate;
-    spacing = ngx_livestream_llhls_spacing(pk, 0);
-
-    if (spacing == 0) {
-        return told;
-    }
 
     first = -1;
     last = -1;
@@ -632,13 +658,23 @@ ngx_livestream_llhls_frame_rate(ngx_livestream_llhls_packager_t *pk)
         }
     }
 
-    rate = (last > first)
-           ? (int64_t) (n - 1) * 90000 * 1000 / (last - first)
-           : 1000000000 / spacing;
+    if (last <= first) {
+        return told;
+    }
+
+    rate = (int64_t) (n - 1) * 90000 * 1000 / (last - first);
 
     if (told && told > rate * 95 / 100 && told < rate * 105 / 100) {
         return told;
     }
 
-    return rate;
+    nearest = 0;
+
+    for (i = 1; i < sizeof(rates) / sizeof(rates[0]); i++) {
+        if (llabs(rates[i] - rate) < llabs(rates[nearest] - rate)) {
+            nearest = i;
+        }
+    }
+
+    return llabs(rates[nearest] - rate) < rate / 200 ? rates[nearest] : rate;
 }
