@@ -83,7 +83,10 @@ struct ngx_livestream_stream_s {
     ngx_livestream_pipeline_conf_t  conf;
     ngx_livestream_pipeline_t      *pipeline;   /* NULL while interrupted */
     void                    *session;           /* ngx_rtmp_session_t or NULL */
-    ngx_event_t              timer;             /* while interrupted */
+    ngx_event_t              timer;             /* while interrupted, or
+                                                   closing */
+    ngx_uint_t               closing;           /* ends when its last media
+                                                   had time to be fetched */
     ngx_livestream_store_query_t  *query;       /* that it is interrupted */
     ngx_livestream_store_query_t  *announced;   /* that it is live */
     ngx_uint_t               live;              /* the store was told */

@@ -142,16 +142,16 @@ ngx_livestream_stream_exit_process(ngx_cycle_t *cycle)
         s->session = NULL;
 
         if (s->pipeline) {
-            /* calls done(), which interrupts or ends it */
+            /* calls done(), which may end it */
             ngx_livestream_pipeline_drain(s->pipeline);
-
-        } else if (!reloaded) {
-            ngx_livestream_stream_end(s);
         }
 
         s = ngx_livestream_streams[i];
 
-        if (s) {
+        if (s && s->ending) {
+            ngx_livestream_stream_end(s);
+
+        } else if (s) {
             s->sh->draining = 0;
             s->sh->owner = 0;
             ngx_livestream_bus_ring(s->sh);
@@ -314,7 +314,7 @@ ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh)
         return;
     }
 
-    if (s->ending && s->pipeline == NULL) {
+    if (s->ending && s->pipeline == NULL && !s->closing) {
         ngx_livestream_stream_end(s);
     }
 }

@@ -96,7 +96,7 @@ typedef struct {
     uint64_t                 discontinuity; /* EXT-X-DISCONTINUITY-SEQUENCE */
     ngx_livestream_segment_t open;          /* sizes and counts: so far */
     uint32_t                 ended;         /* EXT-X-ENDLIST */
-    uint32_t                 playable;      /* one whole segment was listed */
+    uint32_t                 playable;      /* is served: has enough */
 } ngx_livestream_state_t;
 
 

@@ -23,6 +23,7 @@
 
 static void ngx_livestream_stream_done(void *data, int error,
     const char *reason);
+static void ngx_livestream_stream_closing(ngx_event_t *ev);
 static void ngx_livestream_stream_interrupt(ngx_livestream_stream_t *s);
 static void ngx_livestream_stream_told(ngx_livestream_store_result_t *r,
     void *data);
@@ -353,7 +354,30 @@ ngx_livestream_stream_done(void *data, int error, const char *reason)
         return;
     }
 
+    if (s->ending == NGX_LIVESTREAM_ASK_STOP && error == 0
+        && s->sh->ntracks && s->sh->part_target)
+    {
+        /*
+         * hls.js fetches no part once EXT-X-ENDLIST is there, and would never
+         * come to the end if the last one came together with it.
+         */
+
+        s->closing = 1;
+        s->timer.handler = ngx_livestream_stream_closing;
+        s->timer.cancelable = 0;
+
+        ngx_add_timer(&s->timer, s->sh->part_target / 1000);
+        return;
+    }
+
     ngx_livestream_stream_interrupt(s);
+}
+
+
+static void
+ngx_livestream_stream_closing(ngx_event_t *ev)
+{
+    ngx_livestream_stream_end(ev->data);
 }
 
 
