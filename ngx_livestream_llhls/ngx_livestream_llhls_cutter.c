@@ -375,6 +375,7 @@ ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_frame_t *f, int64_t us)
 {
     int64_t                        gop, delta, length, most;
+    unsigned                       brief;
     ngx_livestream_llhls_track_t  *t;
 
     t = c->leader;
@@ -400,10 +401,16 @@ ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
 
         most = c->out.conf->segment_duration + gop / 8;
 
-        if (c->out.target_duration ? length + gop > most
-                                   : length >= NGX_LIVESTREAM_LLHLS_FIRST
-                                     || length >= most)
-        {
+        /* players begin, and go on after a break, with a whole segment */
+
+        brief = c->out.target_duration == 0
+                || (t->segment.flags & NGX_LIVESTREAM_LLHLS_DISCONTINUITY);
+
+        if (brief && length >= NGX_LIVESTREAM_LLHLS_FIRST) {
+            return 1;
+        }
+
+        if (c->out.target_duration ? length + gop > most : length >= most) {
             return 1;
         }
     }

@@ -106,8 +106,10 @@ ngx_livestream_llhls_room(ngx_livestream_sh_stream_t *s, ngx_log_t *log)
 
     place = &ngx_livestream_llhls_rooms[s - ngx_livestream_sh->streams];
 
-    if (*place) {
-        return *place;
+    room = *place;
+
+    if (room) {
+        return room;
     }
 
     room = ngx_calloc(sizeof(ngx_livestream_llhls_room_t), log);

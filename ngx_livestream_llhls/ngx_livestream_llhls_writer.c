@@ -41,6 +41,8 @@
 
 static void ngx_livestream_llhls_writer_cleanup(void *data);
 static void ngx_livestream_llhls_writer_event(ngx_event_t *ev);
+static void ngx_livestream_llhls_playable(ngx_livestream_llhls_writer_t *w,
+    ngx_livestream_llhls_record_t *r);
 static ngx_livestream_llhls_record_t *ngx_livestream_llhls_record(
     ngx_livestream_llhls_writer_t *w, const char *name);
 static void ngx_livestream_llhls_on_track(ngx_livestream_llhls_writer_t *w,
@@ -188,6 +190,10 @@ ngx_livestream_llhls_publish(ngx_livestream_llhls_writer_t *w)
     for (i = 0; i < w->nrecords; i++) {
         r = &w->records[i];
 
+        if (r->changed) {
+            ngx_livestream_llhls_playable(w, r);
+        }
+
         playable += r->state.playable;
 
         if (!r->changed) {
@@ -211,6 +217,35 @@ ngx_livestream_llhls_publish(ngx_livestream_llhls_writer_t *w)
     }
 
     ngx_livestream_bus_ring(w->stream->sh);
+}
+
+
+/*
+ * A whole segment has to be there, and as much as a player stays behind: one
+ * that began with less would run dry.  An ended stream is what it is.
+ */
+
+static void
+ngx_livestream_llhls_playable(ngx_livestream_llhls_writer_t *w,
+    ngx_livestream_llhls_record_t *r)
+{
+    int64_t                      first, end, least;
+    ngx_livestream_state_t      *state;
+    ngx_livestream_sh_stream_t  *sh;
+
+    sh = w->stream->sh;
+    state = &r->state;
+
+    if (state->playable || state->seg_first == state->open.msn) {
+        return;
+    }
+
+    first = ngx_livestream_llhls_segment(r->track, state->seg_first)->start;
+    end = state->open.start + state->open.duration;
+    least = (sh->low_latency && !state->ended)
+            ? 3 * (int64_t) sh->part_target : 0;
+
+    state->playable = (end - first >= least);
 }
 
 
@@ -397,8 +432,6 @@ ngx_livestream_llhls_close_segment(ngx_livestream_llhls_writer_t *w,
     open->flags = 0;
     open->nparts = 0;
     open->part = state->part_next;
-
-    state->playable = 1;
 
     r->changed = 1;
 
