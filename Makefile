@@ -86,6 +86,15 @@ $(OUT)/settings: FORCE
 $(OUT)/nginx-rtmp/ngx_rtmp.h:
 	@$(HERE)/scripts/debian-source libnginx-mod-rtmp $(OUT)/nginx-rtmp
 
+# only reached where there is no such file
+%/src/core/nginx.h:
+	@echo "no nginx source in $*: make deps, or name a tree with NGX_SRC="
+	@exit 1
+
+%/ngx_rtmp.h:
+	@echo "no nginx-rtmp source in $*: name its tree with NGX_RTMP_SRC="
+	@exit 1
+
 $(NGX)/objs/Makefile: $(OUT)/settings $(HERE)/config $(HERE)/scripts/configure \
 		$(wildcard $(HERE)/sql/*) \
 		$(NGX_RTMP_SRC)/ngx_rtmp.h $(NGX_SRC)/src/core/nginx.h
@@ -97,17 +106,13 @@ $(NGX)/objs/Makefile: $(OUT)/settings $(HERE)/config $(HERE)/scripts/configure \
 # nginx's own Makefile knows what is to be made anew
 $(OUT)/modules.conf: $(NGX)/objs/Makefile FORCE
 	@$(MAKE) --no-print-directory -s $(JOBS) -C $(NGX) -f objs/Makefile modules
-	@: > $@.new
 	@for m in $(BUILT); do \
-		[ -f $(NGX)/objs/$$m.so ] || continue; \
-		case $$m in ngx_rtmp_module) ;; *) \
-			echo "load_module $(OUT)/$$m.so;" >> $@.new ;; esac; \
 		cmp -s $(NGX)/objs/$$m.so $(OUT)/$$m.so || { \
 			cp $(NGX)/objs/$$m.so $(OUT)/$$m.so.new && \
 			mv $(OUT)/$$m.so.new $(OUT)/$$m.so && \
 			echo "   built $(BUILD)/$$m.so"; } || exit 1; \
 	done
-	@mv $@.new $@
+	@printf 'load_module %s;\n' $(MODULES:%=$(OUT)/%.so) > $@
 
 $(NGX)/objs/nginx: $(NGX)/objs/Makefile FORCE
 	@$(MAKE) --no-print-directory -s $(JOBS) -C $(NGX) -f objs/Makefile binary
