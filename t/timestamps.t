@@ -24,7 +24,7 @@ my $other = $bench->clip(video => \@x264, audio => ['aac'],
 
 # What is expected: "discontinuities"; "hole", the longest time in seconds
 # between two frames of a track, if not that of an ordinary one; "gap", that
-# missing time is told by GAP=YES; "behind", by how many seconds the audio is
+# missing time may be told by GAP=YES; "behind", by how many seconds the audio is
 # later than the video; "slow", that parts may be late; "apart", that nothing
 # is said of how the tracks lie to each other.
 
@@ -143,8 +143,8 @@ sub check {
 
         ok($m, "$track: was live") or next;
         is_deeply($f->problems, [], "$track: nothing changed that must not");
-        is($f->{gaps} ? 1 : 0, $case->{gap} // 0, "$track: gaps")
-            unless $case->{slow};
+        is($f->{gaps}, 0, "$track: no gap was made up")
+            unless $case->{slow} || $case->{gap};
 
         my @segments = @{ $m->{segments} };
         cmp_ok(scalar @segments, '>=', 4, "$track: segments came")
