@@ -589,7 +589,7 @@ ngx_http_livestream_llhls(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     lmcf = ngx_http_conf_get_module_main_conf(cf,
-                                              ngx_http_livestream_llhls_module);
+                                            ngx_http_livestream_llhls_module);
     lmcf->used = 1;
 
     llcf->enable = 1;
@@ -605,7 +605,7 @@ ngx_http_livestream_llhls_init_module(ngx_cycle_t *cycle)
     ngx_http_livestream_llhls_main_conf_t  *lmcf;
 
     lmcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                              ngx_http_livestream_llhls_module);
+                                            ngx_http_livestream_llhls_module);
 
     if (lmcf && lmcf->used && ngx_livestream_core_conf(cycle) == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,

@@ -292,9 +292,9 @@ ngx_livestream_llhls_opening_write(u_char *p,
 
 
 /*
- * The parts of msn; *n goes on from one segment to the next.  An ended playlist
- * has none: what a player lacks of the last segment it then takes as a whole,
- * where some never fetch a part that came together with the end.
+ * The parts of msn; *n goes on from one segment to the next.  An ended
+ * playlist has none: some players never fetch a part that came together with
+ * the end, and then wait for it.
  */
 
 static u_char *

@@ -24,8 +24,8 @@ typedef struct ngx_livestream_llhls_wait_s  ngx_livestream_llhls_wait_t;
 /* Called when the stream may have more, or when time is out.  NGX_AGAIN: the
  * request waits on (never when time is out); else it is finalized, behind
  * ngx_livestream_llhls_wait_end(), and w is gone. */
-typedef ngx_int_t (*ngx_livestream_llhls_wait_pt)(ngx_livestream_llhls_wait_t *w,
-    ngx_uint_t timed_out);
+typedef ngx_int_t (*ngx_livestream_llhls_wait_pt)(
+    ngx_livestream_llhls_wait_t *w, ngx_uint_t timed_out);
 
 
 struct ngx_livestream_llhls_wait_s {

@@ -9,7 +9,8 @@ my $t = Livestream::Test->new(livestream => 'part_duration 500ms;
 $t->start;
 
 my $s = $t->create(title => 'Asked too early');
-my ($path, $audio) = map { $t->path($s, $_, 'playlist.m3u8') } qw(source audio);
+my ($path, $audio)
+    = map { $t->path($s, $_, 'playlist.m3u8') } qw(source audio);
 
 subtest 'before there is anything to play' => sub {
     is($t->get($_)->{status}, 404, "without a publisher: $_")
@@ -98,7 +99,7 @@ subtest 'DD-02: a part' => sub {
         my $r = ask("_HLS_msn=$msn&_HLS_part=$part")->recv;
 
         is($r->{status}, 200, "$msn.$part");
-        ok(listed(parse($r), $msn, $part), 'it, or what came instead, is there');
+        ok(listed(parse($r), $msn, $part), 'it, or what came instead');
     }
 
     my $m = fresh();
@@ -228,7 +229,8 @@ subtest 'DD-16, DD-17: hinted parts' => sub {
        "$_: not hinted, not there")
         for "part-$msn." . ($part + 2) . '.m4s',
             'part-' . ($msn + 2) . '.0.m4s', "segment-$msn.m4s",
-            'segment-' . ($msn + 9) . '.m4s', 'part-18446744073709551615.0.m4s',
+            'segment-' . ($msn + 9) . '.m4s',
+            'part-18446744073709551615.0.m4s',
             'part-' . ($msn - 1) . '.99.m4s';
 
     my $head = $t->request(HEAD => $hint);

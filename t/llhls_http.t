@@ -174,7 +174,7 @@ subtest 'DD-18: ranges' => sub {
            'which says where that is');
 
         my $r = $get->('0-3,10-12');
-        my ($boundary) = ($r->header('content-type') // '') =~ /boundary=(\S+)/;
+        my ($boundary) = $r->header('content-type') =~ /boundary=(\S+)/;
         my @parts = split /\r\n--\Q$boundary\E(?:--)?\r\n/, $r->{body};
         is($r->{status}, 206, 'two ranges');
         is($parts[1] =~ s/.*?\r\n\r\n//sr, substr($whole, 0, 4), 'the first');
@@ -383,7 +383,8 @@ subtest 'the hinted part is pushed' => sub {
         };
 
         is($part->{':status'}, 200, 'it came') or diag($text);
-        like($part->{':path'}, qr{^/pushed/.*/part-\d+\.\d+\.m4s$}, 'as a part');
+        like($part->{':path'}, qr{^/pushed/.*/part-\d+\.\d+\.m4s$},
+             'as a part');
         is($part->{'content-type'}, 'video/mp4', 'of video');
     }
 };
