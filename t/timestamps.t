@@ -24,9 +24,9 @@ my $other = $bench->clip(video => \@x264, audio => ['aac'],
 
 # What is expected: "discontinuities"; "hole", the longest time in seconds
 # between two frames of a track, if not that of an ordinary one; "gap", that
-# missing time may be told by GAP=YES; "behind", by how many seconds the audio is
-# later than the video; "slow", that parts may be late; "apart", that nothing
-# is said of how the tracks lie to each other.
+# missing time may be told by GAP=YES; "behind", by how many seconds the audio
+# is later than the video; "slow", that parts may be late; "apart", that
+# nothing is said of how the tracks lie to each other.
 
 my @cases = (
     { name => 'an honest clock', options => [] },
