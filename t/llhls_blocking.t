@@ -430,5 +430,20 @@ subtest 'without low latency' => sub {
     is(parse($r)->{segments}[-1]{msn}, $msn, 'and comes');
 };
 
+subtest 'a stream that is deleted' => sub {
+    my $m = edge();
+    my @c = map { ask("_HLS_msn=$m->{open}{msn}") } 1 .. 3;
+
+    $t->api(DELETE => "/livestreams/$s->{id}");
+
+    for my $c (@c) {
+        my $r = $c->recv;
+        like($r->{status}, qr/^(?:200|404)$/, 'who waits is answered');
+        cmp_ok($r->{done} - $r->{sent}, '<', 2, 'soon');
+    }
+
+    ok(wait_for { $t->get($path)->{status} == 404 }, 'and then it is gone');
+};
+
 $t->stop;
 done_testing();

@@ -23,6 +23,9 @@ my $t = Livestream::Test->new(
             open_file_cache_valid  60s;
             open_file_cache_errors on;
         }
+        location /direct/  { livestream_llhls; sendfile off; directio 1k; }
+        location /copied/  { livestream_llhls; sendfile off; }
+        location /threads/ { livestream_llhls; aio threads; directio 1k; }
         location /rewritten/ { rewrite ^ /streams/nothing break;
                                livestream_llhls; }');
 $t->start;
@@ -265,6 +268,17 @@ subtest 'locations' => sub {
        'a location within "if"');
     is($t->request(POST => "/within/$tail")->{status}, 403, 'limit_except');
     is($t->get('/rewritten/x')->{status}, 404, 'a URI from elsewhere');
+
+    for my $path ($init, $segment, $part) {
+        my $bytes = $t->get($path)->{body};
+
+        ok($t->get($path =~ s/streams/$_/r)->{body} eq $bytes, "$_ $path")
+            for qw(direct copied threads);
+
+        my $r = $t->get($path =~ s/streams/direct/r, headers => {
+            Range => 'bytes=600-699' });
+        ok($r->{body} eq substr($bytes, 600, 100), 'a range of it');
+    }
 
     for (1 .. 3) {
         my $m = edge();
