@@ -411,6 +411,39 @@ subtest 'DD-08: a publisher that falls silent' => sub {
     $p->thaw;
 };
 
+subtest 'ST-14: gaps' => sub {
+    $s = $t->create(title => 'Cut off');
+    $p = $t->publish($s, gop => 1);
+    $path = $t->path($s, 'source', 'playlist.m3u8');
+
+    ok($t->wait_live($s), 'is live');
+    $p->kill;
+
+    my ($m, @gaps);
+
+    for (1 .. 20) {
+        $m = edge();
+        my $r = ask("_HLS_msn=$m->{open}{msn}&_HLS_part="
+                    . @{ $m->{open}{parts} })->recv;
+        is($r->{status}, 200, 'requests go on being answered');
+
+        $m = parse($r);
+        @gaps = grep { ($_->{GAP} // '') eq 'YES' } $m->parts;
+        last if @gaps && grep { $_->{gap} } @{ $m->{segments} };
+    }
+
+    my ($segment) = grep { $_->{gap} } @{ $m->{segments} };
+
+    is($t->get($t->path($s, 'source', $gaps[0]{URI}))->{status}, 404,
+       'a part that is a gap is not there');
+    is($t->get($t->path($s, 'source', $segment->{uri}))->{status}, 404,
+       'nor is a segment');
+    is($t->get($t->path($s, 'source', $m->{hints}[0]{URI}))->{status}, 404,
+       'nor the hinted part, when it is known to be one');
+    is($t->get($t->path($s, 'master.m3u8'))->{status}, 200,
+       'who comes now is served');
+};
+
 subtest 'without low latency' => sub {
     $s = $t->create(title => 'Plain', low_latency => JSON_FALSE);
     $p = $t->publish($s, gop => 1);
