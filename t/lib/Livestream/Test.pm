@@ -48,9 +48,9 @@ package Livestream::Test;
 #     url, playlist, master_playlist, wait_live      playlists: see ::M3U8
 #     spawn(@argv)                                   any other process
 #
-# stop() fails the test on any [alert], [emerg] or sanitizer line that allow()
-# did not name, and on any process that is left over.  A test that dies or is
-# interrupted leaves no process behind.
+# stop() lets nginx quit, and fails the test on any [alert], [emerg] or
+# sanitizer line that allow() did not name, and on any process that is left
+# over.  A test that dies or is interrupted leaves no process behind.
 #
 # Environment: TEST_NGINX_BINARY, TEST_NGINX_RTMP_MODULE, TEST_NGINX_BUILD (the
 # folder that has modules.conf), TEST_NGINX_LEAVE (keep the folder),
@@ -511,7 +511,12 @@ sub stop {
     $_->stop for @{ $t->{publishers} // [] };
 
     $t->remember;
-    kill $signal // 'TERM', $t->{pid} if $children{ $t->{pid} };
+    kill $signal // 'QUIT', $t->{pid} if $children{ $t->{pid} };
+
+    # a client that still waits may hold a graceful exit
+    unless ($t->ended($signal ? 30 : 3)) {
+        kill 'TERM', $t->{pid};
+    }
 
     ok($t->ended(30), 'nginx stops and leaves no process')
         or $t->kill_all;
