@@ -30,8 +30,8 @@ use Livestream::Bench;
 use Livestream::Test ();
 
 our @ISA = qw(Livestream::Test);
-our @EXPORT_OK = qw(cpu memory files descriptors zone option viewers row say_so
-                    median programs clip720);
+our @EXPORT_OK = qw(cpu busy memory files descriptors zone option viewers row
+                    say_so median programs clip720);
 
 # the servers' own tests are no part of what is printed
 Test::More->builder->output('/dev/null');
@@ -197,6 +197,15 @@ sub cpu {
     } pids($server);
 
     return $ticks / 100;
+}
+
+
+# Seconds of CPU that the whole machine has used.
+sub busy {
+    my ($user, $nice, $system, undef, undef, $irq, $softirq)
+        = (split ' ', Livestream::Test::read_file('/proc/stat'))[1 .. 7];
+
+    return ($user + $nice + $system + $irq + $softirq) / 100;
 }
 
 

@@ -12,9 +12,9 @@ use v5.28;
 use warnings;
 
 use List::Util qw(max);
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
-use Measure qw(cpu memory option viewers row say_so programs clip720);
+use Measure qw(cpu busy memory option viewers row say_so programs clip720);
 
 
 sub run {
@@ -33,14 +33,16 @@ sub run {
     say_so("$n viewers for $seconds s");
 
     my $before = memory($server);
-    my $cpu = cpu($server);
+    my ($cpu, $busy, $from) = (cpu($server), busy(), time());
     my $peak = 0;
 
     my $seen = viewers($server, sub { $peak = max($peak, memory($server)) },
                        '--viewers', $n, '--seconds', $seconds, '--rate', 1000,
                        $server->url($stream, 'source', 'playlist.m3u8'));
 
+    my $took = time() - $from;
     $cpu = cpu($server) - $cpu;
+    $busy = busy() - $busy;
     $server->end;
 
     my $t = $seen->{tracks}[0];
@@ -57,9 +59,9 @@ sub run {
             sprintf('%.0f ms, %.0f ms', $t->{p50}, $t->{max})),
         row('  memory of nginx for one that waits',
             sprintf('%.1f KiB', $each), '12 KiB', $each <= 12),
-        row('  CPU of nginx, of the load generator',
-            sprintf('%.2f, %.2f cores', $cpu / ($seconds + $n / 1000),
-                    $seen->{cpu} / ($seconds + $n / 1000))),
+        row('  cores used by nginx, the load generator, all else here',
+            sprintf('%.2f, %.2f, %.2f', $cpu / $took, $seen->{cpu} / $took,
+                    ($busy - $cpu - $seen->{cpu}) / $took)),
     );
 }
 
