@@ -6,7 +6,7 @@ use Livestream::Test::Follow;
 
 my $t = Livestream::Test->new(livestream => 'part_duration 500ms;
                                              segment_duration 2s;
-                                             reconnect_window 6s;');
+                                             reconnect_window 12s;');
 $t->start;
 
 my $s = $t->create(title => 'Dropped');
@@ -70,7 +70,7 @@ is($?, 0, 'ffmpeg plays it') or diag($errors);
 my $c = $t->client(timeout => 25);
 $again->kill;
 
-$f{source}->run(15);
+$f{source}->run(30);
 ok($f{source}{playlist}{endlist}, 'without its publisher it ends');
 ok(wait_for { ($t->sql('SELECT status FROM live_streams'))[0]{status}
               eq 'ended' }, 'and the store says so');
