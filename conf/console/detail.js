@@ -20,11 +20,12 @@ import {streams} from "./streams.js";
 const CATCH = "livestream.catch-up";
 
 
+/* on, unless it was switched off: a slow start is made up for */
 function stored() {
     try {
-        return localStorage.getItem(CATCH) === "yes";
+        return localStorage.getItem(CATCH) !== "no";
     } catch {
-        return false;
+        return true;
     }
 }
 
