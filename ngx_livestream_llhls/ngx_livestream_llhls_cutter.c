@@ -40,9 +40,10 @@
 
 #define NGX_LIVESTREAM_LLHLS_FIRST    950000        /* us, of first segments */
 #define NGX_LIVESTREAM_LLHLS_LONGEST  30            /* s, of a first segment */
-#define NGX_LIVESTREAM_LLHLS_ROUND    499000        /* us, beyond the target
-                                                       duration: what is
-                                                       rounded down to it */
+#define NGX_LIVESTREAM_LLHLS_ROUND    400000        /* us, beyond the target
+                                                       duration: with what a
+                                                       follower's may be more,
+                                                       it is rounded down */
 
 
 static int ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
@@ -55,13 +56,15 @@ static int ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
+static int ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t);
 static unsigned ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_frame_t *f, int64_t us);
 static int64_t ngx_livestream_llhls_gop(ngx_livestream_llhls_cutter_t *c,
     int64_t us);
 static int64_t ngx_livestream_llhls_limit(ngx_livestream_llhls_cutter_t *c);
 static int ngx_livestream_llhls_cut(ngx_livestream_llhls_cutter_t *c,
-    int64_t *dts);
+    int64_t *dts, ngx_livestream_llhls_end_e end);
 static int ngx_livestream_llhls_start(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_frame_t *f);
 static int ngx_livestream_llhls_begin(ngx_livestream_llhls_cutter_t *c,
@@ -69,7 +72,7 @@ static int ngx_livestream_llhls_begin(ngx_livestream_llhls_cutter_t *c,
 static int ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c,
     int64_t us);
 static int ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c,
-    int64_t dts, int64_t *at);
+    int64_t *dts, ngx_livestream_llhls_end_e end);
 
 
 int
@@ -213,7 +216,8 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
 
     if (ngx_livestream_llhls_due(c, f, ngx_livestream_llhls_us(t, dts))) {
 
-        rc = ngx_livestream_llhls_cut(c, &dts);
+        rc = ngx_livestream_llhls_cut(c, &dts,
+                                      NGX_LIVESTREAM_LLHLS_END_BEFORE);
         if (rc) {
             return rc;
         }
@@ -264,7 +268,7 @@ ngx_livestream_llhls_lead_to(ngx_livestream_llhls_cutter_t *c, int64_t dts)
             at = ngx_livestream_llhls_track_next(t);
         }
 
-        rc = ngx_livestream_llhls_cut(c, &at);
+        rc = ngx_livestream_llhls_cut(c, &at, NGX_LIVESTREAM_LLHLS_END);
         if (rc) {
             return rc;
         }
@@ -289,7 +293,7 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
         if (t->ahead > NGX_LIVESTREAM_LLHLS_GONE
             && t->media == NGX_LIVESTREAM_AUDIO)
         {
-            return ngx_livestream_llhls_take_lead(c, t);
+            return ngx_livestream_llhls_relieve(c, t);
         }
 
         return 0;
@@ -363,6 +367,33 @@ ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
     c->leader = t;
     c->ngops = 0;
     c->waiting = 1;
+
+    return rc;
+}
+
+
+/* an audio track leads from the first frame on that it has queued */
+
+static int
+ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t)
+{
+    int                      rc;
+    ngx_livestream_frame_t  *f;
+
+    rc = ngx_livestream_llhls_take_lead(c, t);
+
+    while (rc == 0) {
+
+        f = ngx_livestream_llhls_follow_take(t);
+        if (f == NULL) {
+            break;
+        }
+
+        rc = ngx_livestream_llhls_lead(c, f);
+
+        ngx_livestream_frame_unref(f);
+    }
 
     return rc;
 }
@@ -479,11 +510,12 @@ ngx_livestream_llhls_limit(ngx_livestream_llhls_cutter_t *c)
 /* the leader's segment ends and the next one begins, at *dts or earlier */
 
 static int
-ngx_livestream_llhls_cut(ngx_livestream_llhls_cutter_t *c, int64_t *dts)
+ngx_livestream_llhls_cut(ngx_livestream_llhls_cutter_t *c, int64_t *dts,
+    ngx_livestream_llhls_end_e end)
 {
     int  rc;
 
-    rc = ngx_livestream_llhls_finish(c, *dts, dts);
+    rc = ngx_livestream_llhls_finish(c, dts, end);
     if (rc) {
         return rc;
     }
@@ -587,7 +619,7 @@ ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c, int64_t us)
         dts = least;
     }
 
-    rc = ngx_livestream_llhls_finish(c, dts, &dts);
+    rc = ngx_livestream_llhls_finish(c, &dts, NGX_LIVESTREAM_LLHLS_END);
     if (rc) {
         return rc;
     }
@@ -602,14 +634,14 @@ ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c, int64_t us)
 /* The first one that is whole says how long all others may be. */
 
 static int
-ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c, int64_t dts,
-    int64_t *at)
+ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c, int64_t *dts,
+    ngx_livestream_llhls_end_e end)
 {
     int                             rc;
     uint32_t                        seconds;
     ngx_livestream_llhls_output_t  *out;
 
-    rc = ngx_livestream_llhls_track_reach(c->leader, dts, 1, at);
+    rc = ngx_livestream_llhls_track_reach(c->leader, *dts, end, dts);
     if (rc) {
         return rc;
     }
@@ -617,13 +649,16 @@ ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c, int64_t dts,
     out = &c->out;
 
     if (out->target_duration == 0) {
-        seconds = (out->conf->segment_duration + 500000) / 1000000;
+        seconds = (out->conf->segment_duration + 1000000
+                   - NGX_LIVESTREAM_LLHLS_ROUND) / 1000000;
 
-        if ((c->leader->segment.duration + 500000) / 1000000 > seconds) {
+        if (c->leader->segment.duration > (uint64_t) seconds * 1000000
+                                          + NGX_LIVESTREAM_LLHLS_ROUND)
+        {
             seconds = (c->leader->segment.duration + 999999) / 1000000;
         }
 
-        out->target_duration = seconds ? seconds : 1;
+        out->target_duration = seconds;
 
         ngx_livestream_llhls_release(out);
     }

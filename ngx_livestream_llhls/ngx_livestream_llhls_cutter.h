@@ -92,13 +92,14 @@ int ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c);
 int ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f);
 
-/* all cuts that there are, with what is queued or with gaps, and the end of
- * the last segment at about us */
+/* all cuts that there are, with what is queued for them or with gaps, and the
+ * end of the last segment at about us */
 int ngx_livestream_llhls_follow_end(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t, int64_t us);
 
-/* frees what is queued */
-void ngx_livestream_llhls_follow_clear(ngx_livestream_llhls_track_t *t);
+/* the first that is queued, which is the caller's then, or NULL */
+ngx_livestream_frame_t *ngx_livestream_llhls_follow_take(
+    ngx_livestream_llhls_track_t *t);
 
 
 #endif /* _NGX_LIVESTREAM_LLHLS_CUTTER_H_INCLUDED_ */

@@ -34,6 +34,7 @@
 
 #define NGX_LIVESTREAM_LLHLS_SKEW     15000000      /* us */
 #define NGX_LIVESTREAM_LLHLS_QUEUE    2048          /* frames */
+#define NGX_LIVESTREAM_LLHLS_NEAR     90000         /* us, from a cut */
 #define NGX_LIVESTREAM_LLHLS_ABSENT   1000000       /* us, and a part: silence
                                                        while others go on */
 
@@ -44,7 +45,6 @@ struct ngx_livestream_llhls_queued_s {
 };
 
 
-static void ngx_livestream_llhls_unqueue(ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_follow_queue(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
@@ -91,26 +91,25 @@ ngx_livestream_llhls_follow_later(ngx_livestream_llhls_cutter_t *c,
 }
 
 
-static void
-ngx_livestream_llhls_unqueue(ngx_livestream_llhls_track_t *t)
+ngx_livestream_frame_t *
+ngx_livestream_llhls_follow_take(ngx_livestream_llhls_track_t *t)
 {
+    ngx_livestream_frame_t         *f;
     ngx_livestream_llhls_queued_t  *q;
 
     q = t->first;
+
+    if (q == NULL) {
+        return NULL;
+    }
+
     t->first = q->next;
     t->nqueued--;
 
-    ngx_livestream_frame_unref(q->frame);
+    f = q->frame;
     free(q);
-}
 
-
-void
-ngx_livestream_llhls_follow_clear(ngx_livestream_llhls_track_t *t)
-{
-    while (t->first) {
-        ngx_livestream_llhls_unqueue(t);
-    }
+    return f;
 }
 
 
@@ -186,7 +185,7 @@ ngx_livestream_llhls_follow_queue(ngx_livestream_llhls_cutter_t *c,
             return rc;
         }
 
-        ngx_livestream_llhls_unqueue(t);
+        ngx_livestream_frame_unref(ngx_livestream_llhls_follow_take(t));
     }
 
     return 0;
@@ -283,7 +282,9 @@ ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
 
     /* where there is a frame near the cut, the track is cut at the frame */
 
-    if (f && ngx_livestream_llhls_dts(f) - cut->time <= c->out.part_target) {
+    if (f && ngx_livestream_llhls_dts(f) - cut->time
+             <= NGX_LIVESTREAM_LLHLS_NEAR)
+    {
         at = f->dts;
 
     } else {
@@ -293,8 +294,8 @@ ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
     if (t->open) {
         least = ngx_livestream_llhls_track_least(t);
 
-        rc = ngx_livestream_llhls_track_reach(t, at > least ? at : least, 1,
-                                              &at);
+        rc = ngx_livestream_llhls_track_reach(t, at > least ? at : least,
+                                              NGX_LIVESTREAM_LLHLS_END, &at);
         if (rc == 0) {
             rc = ngx_livestream_llhls_track_close(t);
         }
@@ -330,7 +331,8 @@ ngx_livestream_llhls_follow_close(ngx_livestream_llhls_track_t *t, int64_t end)
 
     at = ngx_livestream_llhls_track_least(t);
 
-    rc = ngx_livestream_llhls_track_reach(t, dts > at ? dts : at, 1, &at);
+    rc = ngx_livestream_llhls_track_reach(t, dts > at ? dts : at,
+                                          NGX_LIVESTREAM_LLHLS_END, &at);
 
     if (rc) {
         return rc;
@@ -355,8 +357,6 @@ ngx_livestream_llhls_follow_end(ngx_livestream_llhls_cutter_t *c,
     if (rc == 0 && t->open) {
         rc = ngx_livestream_llhls_follow_close(t, us);
     }
-
-    ngx_livestream_llhls_follow_clear(t);
 
     return rc;
 }

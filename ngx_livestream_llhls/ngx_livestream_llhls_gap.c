@@ -88,9 +88,9 @@ ngx_livestream_llhls_catch_up(ngx_livestream_llhls_writer_t *w,
     t = ahead->track;
     open = &r->state.open;
 
-    /* nothing was published of it: it begins where the others are */
+    /* nothing is known of it: it begins where the others are */
 
-    if (r->track->seq == 0 && !r->state.playable) {
+    if (r->track->seq == 0 && r->state.seg_first == open->msn) {
         r->state.seg_first = ahead->state.open.msn;
         *open = ahead->state.open;
         open->part = r->state.part_next;

@@ -238,6 +238,7 @@ ngx_livestream_llhls_close(void *ctx)
     ngx_livestream_llhls_packager_t *pk = ctx;
 
     unsigned                       i;
+    ngx_livestream_frame_t        *f;
     ngx_livestream_llhls_track_t  *t;
 
     for (i = 0; i < pk->nframes; i++) {
@@ -248,7 +249,15 @@ ngx_livestream_llhls_close(void *ctx)
         t = &pk->cutter.tracks[i];
 
         if (t->out) {
-            ngx_livestream_llhls_follow_clear(t);
+            for ( ;; ) {
+                f = ngx_livestream_llhls_follow_take(t);
+                if (f == NULL) {
+                    break;
+                }
+
+                ngx_livestream_frame_unref(f);
+            }
+
             ngx_livestream_llhls_track_destroy(t);
         }
     }
@@ -565,16 +574,17 @@ ngx_livestream_llhls_spacing_compare(const void *one, const void *two)
 
 /*
  * The least PART-TARGET, in whole milliseconds, into which as many frames of
- * each track fit as are part_duration long, and of which they fill 86 %.  Parts
- * that were a little shorter than part_duration would leave a crumb at the end
- * of each segment, which players that are busy do not fetch in time.
+ * each track fit as are part_duration long, and of which they fill 86 %.
+ * Parts that were a little shorter than part_duration would leave a crumb at
+ * the end of each segment, which players that are busy do not fetch in time.
  */
 
 static int64_t
 ngx_livestream_llhls_part_target(ngx_livestream_llhls_packager_t *pk)
 {
     int64_t                                ms, us, fit, least;
-    int64_t                                spacing[NGX_LIVESTREAM_LLHLS_TRACKS];
+    int64_t                                spacing[
+                                                  NGX_LIVESTREAM_LLHLS_TRACKS];
     unsigned                               i;
     uint32_t                               rate;
     const ngx_livestream_pipeline_conf_t  *conf;
@@ -628,8 +638,8 @@ ngx_livestream_llhls_part_target(ngx_livestream_llhls_packager_t *pk)
 
 /*
  * Per 1000 s: what metadata says, unless the frames say otherwise; then a rate
- * that cameras have, if it is near, as few frames in whole milliseconds tell it
- * no better.
+ * that cameras have, if it is near, as few frames in whole milliseconds tell
+ * it no better.
  */
 
 static uint32_t

@@ -55,7 +55,7 @@ static int ngx_livestream_llhls_track_part(ngx_livestream_llhls_track_t *t,
 static int ngx_livestream_llhls_track_write(ngx_livestream_llhls_track_t *t,
     int64_t end, uint32_t n, uint32_t *size);
 static int ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
-    int64_t dts, int64_t back, unsigned last);
+    int64_t dts, int64_t back, uint32_t flags);
 static int64_t ngx_livestream_llhls_track_back(
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_track_fail(ngx_livestream_llhls_track_t *t,
@@ -242,14 +242,25 @@ ngx_livestream_llhls_track_close(ngx_livestream_llhls_track_t *t)
 
 int
 ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t, int64_t dts,
-    unsigned last, int64_t *at)
+    ngx_livestream_llhls_end_e end, int64_t *at)
 {
-    int      rc;
-    int64_t  back;
+    int       rc;
+    int64_t   back;
+    uint32_t  flags;
+
+    flags = (end == NGX_LIVESTREAM_LLHLS_NO_END) ? 0
+                                                 : NGX_LIVESTREAM_LLHLS_LAST;
 
     back = ngx_livestream_llhls_track_back(t);
 
-    rc = ngx_livestream_llhls_track_advance(t, dts, back, last);
+    if (flags
+        && (end == NGX_LIVESTREAM_LLHLS_END
+            || (t->segment.nparts == 0 && t->nsamples == 0)))
+    {
+        back = 0;
+    }
+
+    rc = ngx_livestream_llhls_track_advance(t, dts, back, flags);
     if (rc) {
         return rc;
     }
@@ -258,18 +269,16 @@ ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t, int64_t dts,
 
     if (t->nsamples == 0) {
 
-        if (dts - t->start <= back && (!last || t->segment.nparts)) {
+        if (dts - t->start <= back) {
             *at = t->start;
             return 0;
         }
 
-        return ngx_livestream_llhls_track_part(t, dts, 0,
-                                       last ? NGX_LIVESTREAM_LLHLS_LAST : 0);
+        return ngx_livestream_llhls_track_part(t, dts, 0, flags);
     }
 
-    if (last) {
-        return ngx_livestream_llhls_track_part(t, dts, t->nsamples,
-                                               NGX_LIVESTREAM_LLHLS_LAST);
+    if (flags) {
+        return ngx_livestream_llhls_track_part(t, dts, t->nsamples, flags);
     }
 
     /* as full as it can be, if the next frame is as long as this one */
@@ -300,11 +309,11 @@ ngx_livestream_llhls_track_fill(ngx_livestream_llhls_track_t *t, int64_t dts)
 
 static int
 ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
-    int64_t dts, int64_t back, unsigned last)
+    int64_t dts, int64_t back, uint32_t flags)
 {
     int       rc;
     int64_t   end, natural;
-    uint32_t  n, flags;
+    uint32_t  n;
 
     while (dts - t->start > t->target) {
 
@@ -327,13 +336,11 @@ ngx_livestream_llhls_track_advance(ngx_livestream_llhls_track_t *t,
             }
         }
 
-        flags = 0;
+        /* the frame behind it will be moved back to its end */
 
-        if (last && n == t->nsamples && dts - end <= back) {
-            flags = NGX_LIVESTREAM_LLHLS_LAST;
-        }
-
-        rc = ngx_livestream_llhls_track_part(t, end, n, flags);
+        rc = ngx_livestream_llhls_track_part(t, end, n,
+                              n == t->nsamples && dts - end <= back ? flags
+                                                                    : 0);
         if (rc) {
             return rc;
         }
@@ -372,7 +379,8 @@ ngx_livestream_llhls_track_append(ngx_livestream_llhls_track_t *t,
     int64_t                         at;
     ngx_livestream_llhls_sample_t  *sample;
 
-    rc = ngx_livestream_llhls_track_reach(t, dts, 0, &at);
+    rc = ngx_livestream_llhls_track_reach(t, dts, NGX_LIVESTREAM_LLHLS_NO_END,
+                                          &at);
     if (rc) {
         return rc;
     }

@@ -37,6 +37,14 @@ typedef struct {
 } ngx_livestream_llhls_sample_t;
 
 
+typedef enum {
+    NGX_LIVESTREAM_LLHLS_NO_END = 0,    /* of the segment */
+    NGX_LIVESTREAM_LLHLS_END,           /* at dts */
+    NGX_LIVESTREAM_LLHLS_END_BEFORE     /* before the frame of dts, which may
+                                           be moved back */
+} ngx_livestream_llhls_end_e;
+
+
 typedef struct ngx_livestream_llhls_queued_s  ngx_livestream_llhls_queued_t;
 
 
@@ -96,12 +104,12 @@ int ngx_livestream_llhls_track_open(ngx_livestream_llhls_track_t *t,
 
 /*
  * Closes parts, and fills holes with gaps, until what is left ends at dts or
- * is to be continued there.  *at is where: dts, or for an empty part earlier,
- * to which the frame of dts is to be moved back.  With `last` nothing is left:
- * the last part is closed too and is said to be the segment's last.
+ * is to be continued there by a frame.  *at is where: dts, or for an empty
+ * part earlier, to which the frame of dts is to be moved back.  At an end
+ * nothing is left: the last part is closed too and is said to be the last.
  */
 int ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t,
-    int64_t dts, unsigned last, int64_t *at);
+    int64_t dts, ngx_livestream_llhls_end_e end, int64_t *at);
 
 /* a hole that has no end yet and goes on up to dts */
 int ngx_livestream_llhls_track_fill(ngx_livestream_llhls_track_t *t,

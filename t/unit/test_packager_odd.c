@@ -345,6 +345,35 @@ audio_goes(void)
 
 
 static void
+video_breaks_and_goes(void)
+{
+    uint64_t      msn;
+    sim_track_t  *t;
+
+    begin("the timeline breaks, and there is only audio then");
+
+    video(0, 7, 2, h264, 0);
+    audio(0, 7, aac48, 0);
+    video(7.1, 7.4, 100, h264, NGX_LIVESTREAM_FRAME_DISCONTINUITY);
+    arrivals[narrivals - 9].frame->flags &= ~NGX_LIVESTREAM_FRAME_KEY;
+    audio(7.1, 40, aac48, NGX_LIVESTREAM_FRAME_DISCONTINUITY);
+
+    tap_is(clip_play(), 0, "is packaged");
+
+    msn = discontinuity("audio");
+    t = sim_track("audio");
+
+    tap_is(msn, 2, "there is one discontinuity");
+    tap_ok(t->segments[2].start < 7500000,
+           "audio leads from where video was seen last");
+    tap_is(gap_segments("audio"), 0, "without a gap");
+    tap_ok(gap_segments("source") >= 5, "and the video has gaps");
+
+    end();
+}
+
+
+static void
 video_goes(void)
 {
     unsigned      i;
@@ -730,6 +759,7 @@ main(void)
     late_video();
     audio_goes();
     video_goes();
+    video_breaks_and_goes();
     comes_back();
     comes_back_changed();
     comes_back_mute();
