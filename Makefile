@@ -69,8 +69,8 @@ test:
 	@$(HERE)/scripts/npm test
 	@$(MAKE) --no-print-directory all $(if $(WHOLE),$(NGX)/objs/nginx)
 	@echo "   building the tests' programs"
-	@$(MAKE) --no-print-directory -s $(JOBS) -C t/unit BUILD=$(OUT)/unit
-	@$(MAKE) --no-print-directory -s -C t/fuzz BUILD=$(OUT)/fuzz
+	@$(MAKE) --no-print-directory -s $(JOBS) -C t/unit BUILD=$(OUT)/unit \
+		NGX=$(NGX)
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(ENVIRONMENT) \
 		$(HERE)/scripts/test $(T)
 
@@ -136,7 +136,7 @@ check-asan:	$(OUT)/nginx-src/src/core/nginx.c $(OUT)/nginx-rtmp/ngx_rtmp.h
 
 # what has threads and no nginx: pipelines, mailbox, frames, codecs
 check-tsan:
-	@$(MAKE) --no-print-directory -C t/unit SANITIZE=thread \
+	@$(MAKE) --no-print-directory -s -C t/unit SANITIZE=thread \
 		BUILD=$(OUT)/unit-thread test
 
 
