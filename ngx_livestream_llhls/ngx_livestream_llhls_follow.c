@@ -255,7 +255,7 @@ ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f)
 {
     int                          rc;
-    int64_t                      at, least;
+    int64_t                      at, near, least;
     ngx_livestream_llhls_cut_t  *cut;
 
     cut = &c->cuts[(t->msn + 1) % NGX_LIVESTREAM_LLHLS_CUTS];
@@ -282,9 +282,9 @@ ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
 
     /* where there is a frame near the cut, the track is cut at the frame */
 
-    if (f && ngx_livestream_llhls_dts(f) - cut->time
-             <= NGX_LIVESTREAM_LLHLS_NEAR)
-    {
+    near = t->open ? NGX_LIVESTREAM_LLHLS_NEAR : c->out.part_target;
+
+    if (f && ngx_livestream_llhls_dts(f) - cut->time <= near) {
         at = f->dts;
 
     } else {
