@@ -82,7 +82,7 @@ struct ngx_livestream_stream_s {
     ngx_log_t               *log;
     ngx_livestream_pipeline_conf_t  conf;
     ngx_livestream_pipeline_t      *pipeline;   /* NULL while interrupted */
-    void                    *session;           /* ngx_rtmp_session_t or NULL */
+    void                    *session;           /* the publisher's, or NULL */
     ngx_event_t              timer;             /* while interrupted, or
                                                    closing */
     ngx_uint_t               closing;           /* ends when its last media

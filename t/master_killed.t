@@ -1,6 +1,6 @@
 # kill -9 of the master and a new start: no worker is left to hold the ports,
-# no stream is left live in the store, no file of the former broadcast stays, and
-# sequence numbers do not run back.
+# no stream is left live in the store, no file of the former broadcast stays,
+# and sequence numbers do not run back.
 
 use Livestream::Test;
 

@@ -19,7 +19,11 @@ $t->start;
 my $b = Livestream::Test::Browser->start($t);
 my $url = "http://127.0.0.1:$t->{http}/console/";
 
-sub text { my $css = shift; $b->eval("document.querySelector('$css')?.innerText") }
+sub text {
+    my ($css) = @_;
+
+    return $b->eval("document.querySelector('$css')?.innerText");
+}
 
 sub shows {
     my ($css, $text, $name, $seconds) = @_;

@@ -22,7 +22,8 @@ for my $away (3, 5) {
     $p->kill;
     $b->mark;
 
-    ok($b->wait("player.report().seconds > $away"), "$away s nobody publishes");
+    ok($b->wait("player.report().seconds > $away"),
+       "$away s nobody publishes");
     $p = $t->publish($s);
 
     my $moves = wait_for {
