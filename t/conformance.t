@@ -72,9 +72,29 @@ sub stream {
         cmp_ok($f{$track}{slowest}, '<', 1.0, "$track: in time");
         is_deeply([keys %{ $f{$track}{statuses} }], [200],
                   "$track: every request was answered");
+        lingers($s, $track, $f{$track});
     }
 
     $p->stop;
+}
+
+
+# What has left the playlist may still be asked for: a segment for its own
+# duration and that of the longest playlist (RL-05), a part for three target
+# durations (RL-06).
+sub lingers {
+    my ($s, $track, $f) = @_;
+
+    my $m = $f->step;
+    my $gone = $m->{msn} - 1;
+    my ($kept) = grep { @{ $_->{parts} } } @{ $m->{segments} };
+    my $part = 'part-' . ($kept->{msn} - 1) . '.0.m4s';
+
+    ok($f->{seen}{$part}, "$track: $part was listed");
+    is($t->get($t->path($s, $track, "segment-$gone.m4s"))->{status}, 200,
+       "$track: a segment that has just left is served");
+    is($t->get($t->path($s, $track, $part))->{status}, 200,
+       "$track: and so is a part");
 }
 
 
