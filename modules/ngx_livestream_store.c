@@ -37,7 +37,6 @@ static ngx_livestream_store_query_t *ngx_livestream_store_create_query(
 
 /* of this worker; NULL in the master */
 static ngx_livestream_store_engine_t  *ngx_livestream_store_engine;
-static ngx_uint_t                      ngx_livestream_store_npending;
 
 
 char *
@@ -198,8 +197,6 @@ ngx_livestream_store_exec(const char *sql, ngx_str_t *params,
         return NULL;
     }
 
-    ngx_livestream_store_npending++;
-
     return q;
 }
 
@@ -265,8 +262,6 @@ void
 ngx_livestream_store_done(ngx_livestream_store_query_t *q,
     ngx_livestream_store_result_t *result)
 {
-    ngx_livestream_store_npending--;
-
     if (q->handler) {
         q->handler(result, q->data);
 
@@ -276,13 +271,6 @@ ngx_livestream_store_done(ngx_livestream_store_query_t *q,
     }
 
     ngx_free(q);
-}
-
-
-ngx_uint_t
-ngx_livestream_store_pending(void)
-{
-    return ngx_livestream_store_npending;
 }
 
 

@@ -100,9 +100,6 @@ ngx_livestream_store_query_t *ngx_livestream_store_exec(const char *sql,
 /* The statement runs all the same; the handler will not be called. */
 void ngx_livestream_store_cancel(ngx_livestream_store_query_t *q);
 
-/* queries in flight in this worker: a worker that exits waits for them */
-ngx_uint_t ngx_livestream_store_pending(void);
-
 ngx_uint_t ngx_livestream_store_bool(ngx_str_t *value);
 
 /* core */
