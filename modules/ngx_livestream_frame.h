@@ -19,6 +19,10 @@
 #define NGX_LIVESTREAM_FRAME_KEY            0x01    /* decoding can start */
 #define NGX_LIVESTREAM_FRAME_DISCONTINUITY  0x02    /* timeline was broken
                                                        before this frame */
+#define NGX_LIVESTREAM_FRAME_NO_CUT         0x04    /* a key frame at which
+                                                       another track has none:
+                                                       segments should not
+                                                       begin here */
 
 
 typedef struct {

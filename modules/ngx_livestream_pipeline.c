@@ -21,7 +21,8 @@
  * No wake-up is lost: the loop stores `put`, then loads `rest`; the thread
  * stores `rest`, then loads `put`; all four in one order.
  *
- * What the loop asks of the thread is said by `asked`, followed by a post.
+ * What the loop asks of the thread is said by `asked`, followed by a post;
+ * that threads of a stage have something for it is said by `ready`, likewise.
  * The last message is a part of the pipeline, so that it cannot fail for lack
  * of memory, and is not counted against the bound.
  *
@@ -77,6 +78,7 @@ struct ngx_livestream_pipeline_s {
     int64_t                                rest;    /* thread writes, us */
     int                                    asked;   /* loop writes */
     int                                    failed;  /* thread writes */
+    int                                    ready;   /* any thread */
 
     /* event loop */
     uint64_t                               dropped;
@@ -92,6 +94,7 @@ struct ngx_livestream_pipeline_s {
     /* thread; error and reason are the loop's after the last message */
     int                                    error;
     const char                            *reason;
+    uint32_t                               expected;
     unsigned                               nstages;
     unsigned                               nopen;
     const ngx_livestream_stage_t          *stages[
@@ -118,6 +121,7 @@ static void ngx_livestream_pipeline_open(ngx_livestream_pipeline_t *p);
 static void ngx_livestream_pipeline_run(ngx_livestream_pipeline_t *p);
 static int ngx_livestream_pipeline_frame(ngx_livestream_pipeline_t *p,
     ngx_livestream_frame_t *f);
+static int ngx_livestream_pipeline_ready(ngx_livestream_pipeline_t *p);
 static void ngx_livestream_pipeline_flush(ngx_livestream_pipeline_t *p);
 static void ngx_livestream_pipeline_fail(ngx_livestream_pipeline_t *p,
     int error, const char *name);
@@ -138,9 +142,9 @@ ngx_livestream_pipeline_add_stage(const ngx_livestream_stage_t *stage)
         return -1;
     }
 
-    ngx_livestream_stages[ngx_livestream_nstages++] = stage;
+    ngx_livestream_stages[ngx_livestream_nstages] = stage;
 
-    return 0;
+    return ngx_livestream_nstages++;
 }
 
 
@@ -546,6 +550,10 @@ ngx_livestream_pipeline_run(ngx_livestream_pipeline_t *p)
         asked = ngx_livestream_acquire(&p->asked);
 
         for ( ;; ) {
+            if (ngx_livestream_pipeline_ready(p) != 0) {
+                return;
+            }
+
             if (ngx_livestream_acquire(&p->asked)
                 == NGX_LIVESTREAM_PIPELINE_ABORT)
             {
@@ -588,6 +596,34 @@ ngx_livestream_pipeline_frame(ngx_livestream_pipeline_t *p,
     }
 
     return rc;
+}
+
+
+static int
+ngx_livestream_pipeline_ready(ngx_livestream_pipeline_t *p)
+{
+    int       rc;
+    unsigned  i;
+
+    if (!__atomic_exchange_n(&p->ready, 0, __ATOMIC_ACQ_REL)) {
+        return 0;
+    }
+
+    for (i = 0; i < p->nopen; i++) {
+
+        if (p->stages[i]->ready == NULL) {
+            continue;
+        }
+
+        rc = p->stages[i]->ready(p, p->ctx[i]);
+
+        if (rc) {
+            ngx_livestream_pipeline_fail(p, rc, p->stages[i]->name);
+            return rc;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -684,6 +720,29 @@ ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
     }
 
     __atomic_store_n(&p->rest, rest, __ATOMIC_SEQ_CST);
+}
+
+
+void
+ngx_livestream_pipeline_wake(ngx_livestream_pipeline_t *p)
+{
+    if (!__atomic_exchange_n(&p->ready, 1, __ATOMIC_ACQ_REL)) {
+        sem_post(&p->wake);
+    }
+}
+
+
+void
+ngx_livestream_pipeline_expect(ngx_livestream_pipeline_t *p, uint32_t tracks)
+{
+    p->expected = tracks;
+}
+
+
+uint32_t
+ngx_livestream_pipeline_expected(ngx_livestream_pipeline_t *p)
+{
+    return p->expected;
 }
 
 

@@ -31,6 +31,7 @@
 #define NGX_LIVESTREAM_PIPELINE_BYTES      (32 * 1024 * 1024)
 #define NGX_LIVESTREAM_PIPELINE_MESSAGES   256
 #define NGX_LIVESTREAM_PIPELINE_STAGES     4
+#define NGX_LIVESTREAM_PIPELINE_TRACKS     16
 
 
 typedef struct ngx_livestream_pipeline_s  ngx_livestream_pipeline_t;
@@ -51,6 +52,18 @@ typedef struct {
     uint32_t                 has_video;         /* what metadata promised: */
     uint32_t                 has_audio;         /*   0 no, 1 yes, 2 unknown */
     uint32_t                 frame_rate;        /* per 1000 s; 0 unknown */
+    uint32_t                 audio_bitrate;     /* bit/s; 0 unknown */
+
+    /* by the number of a frame's track: what the stages may put out.  The
+     * core names 0 "source" and 1 "audio"; others are those of features, which
+     * name them when the stream opens; an empty name is no track */
+    struct {
+        char                 name[16];
+        ngx_livestream_media_e  media;
+    }                        outputs[NGX_LIVESTREAM_PIPELINE_TRACKS];
+
+    /* by the number of a stage: what its feature tells it, or NULL */
+    const void              *stage_conf[NGX_LIVESTREAM_PIPELINE_STAGES];
 
     /* of a stream that is continued (continued != 0) */
     int                      continued;
@@ -83,6 +96,8 @@ struct ngx_livestream_stage_s {
     /* end of input: put out what is held back */
     int                    (*flush)(ngx_livestream_pipeline_t *p, void *ctx);
     void                   (*close)(void *ctx);
+    /* wake() was called; NULL: nobody does */
+    int                    (*ready)(ngx_livestream_pipeline_t *p, void *ctx);
 };
 
 
@@ -118,6 +133,18 @@ void ngx_livestream_pipeline_send(ngx_livestream_pipeline_t *p,
  * most frames do. */
 void ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
     int64_t us);
+
+
+/* Any thread that a stage made, while the stage is open: ready() of all stages
+ * is called soon. */
+void ngx_livestream_pipeline_wake(ngx_livestream_pipeline_t *p);
+
+/* A stage that makes or leaves out tracks of video says which of them, a bit
+ * each, are to come from now on; 0, as it begins, says nothing.  A track that
+ * is there and no longer expected is absent until it is again. */
+void ngx_livestream_pipeline_expect(ngx_livestream_pipeline_t *p,
+    uint32_t tracks);
+uint32_t ngx_livestream_pipeline_expected(ngx_livestream_pipeline_t *p);
 
 
 /*
@@ -157,7 +184,7 @@ void ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
     const char *reason);
 
 /* In init_process of a feature (the core's clears the table), before any
- * pipeline; 0, or -1 if there are too many. */
+ * pipeline; the stage's number, or -1 if there are too many. */
 int ngx_livestream_pipeline_add_stage(const ngx_livestream_stage_t *stage);
 void ngx_livestream_pipeline_clear_stages(void);
 

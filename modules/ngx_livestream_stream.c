@@ -42,6 +42,9 @@ static void ngx_livestream_stream_variants(ngx_livestream_stream_t *s);
 
 ngx_livestream_stream_kick_pt  ngx_livestream_stream_kick;
 
+/* of the frames of ingest, by ngx_livestream_media_e */
+static const char  *ngx_livestream_stream_tracks[] = { "source", "audio" };
+
 /*
  * A stop that the API was asked for stands, whatever the owner's word that was
  * under way: the key stays refused.
@@ -98,6 +101,7 @@ ngx_livestream_stream_t *
 ngx_livestream_stream_create(ngx_livestream_sh_stream_t *sh)
 {
     u_char                      *broadcast;
+    ngx_uint_t                   i;
     ngx_pool_t                  *pool;
     ngx_livestream_stream_t     *s;
     ngx_livestream_core_conf_t  *lcf;
@@ -140,6 +144,13 @@ ngx_livestream_stream_create(ngx_livestream_sh_stream_t *sh)
     s->conf.broadcast = (const char *) broadcast;
     s->conf.low_latency = sh->low_latency;
     s->conf.msn = sh->msn0;
+
+    for (i = 0; i < 2; i++) {
+        (void) ngx_cpystrn((u_char *) s->conf.outputs[i].name,
+                           (u_char *) ngx_livestream_stream_tracks[i],
+                           sizeof(s->conf.outputs[i].name));
+        s->conf.outputs[i].media = i;
+    }
 
     s->timer.handler = ngx_livestream_stream_absent;
     s->timer.data = s;

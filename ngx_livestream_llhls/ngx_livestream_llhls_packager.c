@@ -84,7 +84,8 @@ const ngx_livestream_stage_t  ngx_livestream_llhls_packager = {
     ngx_livestream_llhls_open,
     ngx_livestream_llhls_frame,
     ngx_livestream_llhls_flush,
-    ngx_livestream_llhls_close
+    ngx_livestream_llhls_close,
+    NULL
 };
 
 

@@ -39,6 +39,7 @@ typedef struct {
     int                              fail_open;
     int                              fail_frame;    /* at the nth */
     int                              fail_flush;
+    int                              fail_ready;
     const char                      *reason;
     int                              messages;      /* a frame */
     int                              helpers;       /* threads that send */
@@ -58,6 +59,7 @@ typedef struct {
     int                              sent;          /* atomic */
     int                              opened;        /* atomic */
     int                              seen;          /* atomic, frames */
+    int                              readied;       /* atomic */
     char                             name[16];
     int                              blocked;       /* SIGTERM is */
     pthread_t                        threads[4];
@@ -299,12 +301,25 @@ two_close(void *ctx)
 }
 
 
+static inline int
+one_ready(ngx_livestream_pipeline_t *p, void *ctx)
+{
+    test_t  *t = ctx;
+
+    (void) p;
+
+    __atomic_add_fetch(&t->readied, 1, __ATOMIC_RELAXED);
+
+    return t->fail_ready;
+}
+
+
 static const ngx_livestream_stage_t  one = {
-    "one", one_open, one_frame, one_flush, one_close
+    "one", one_open, one_frame, one_flush, one_close, one_ready
 };
 
 static const ngx_livestream_stage_t  two = {
-    "two", two_open, two_frame, two_flush, two_close
+    "two", two_open, two_frame, two_flush, two_close, NULL
 };
 
 
@@ -467,6 +482,23 @@ await_seen(test_t *t, int n)
     }
 
     return __atomic_load_n(&t->seen, __ATOMIC_ACQUIRE);
+}
+
+
+static inline int
+await_readied(test_t *t, int n)
+{
+    int  i;
+
+    for (i = 0; i < PATIENCE; i++) {
+        if (__atomic_load_n(&t->readied, __ATOMIC_ACQUIRE) >= n) {
+            break;
+        }
+
+        usleep(1000);
+    }
+
+    return __atomic_load_n(&t->readied, __ATOMIC_ACQUIRE);
 }
 
 

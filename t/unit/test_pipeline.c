@@ -22,12 +22,12 @@ test_limits(void)
            && errno == EBADF, "no pipeline without a mailbox");
 
     for (i = 0; i < NGX_LIVESTREAM_PIPELINE_STAGES; i++) {
-        if (ngx_livestream_pipeline_add_stage(&one) != 0) {
+        if (ngx_livestream_pipeline_add_stage(&one) != i) {
             break;
         }
     }
 
-    tap_is(i, NGX_LIVESTREAM_PIPELINE_STAGES, "so many stages");
+    tap_is(i, NGX_LIVESTREAM_PIPELINE_STAGES, "so many stages, numbered");
     tap_is(ngx_livestream_pipeline_add_stage(&one), -1, "not one more");
     ngx_livestream_pipeline_clear_stages();
 }
@@ -95,6 +95,39 @@ test_plain(void)
     tap_is(push(&t, 0, 1000, 1), 1, "after that all is dropped");
 
     ngx_livestream_pipeline_drain(t.p);
+    ngx_livestream_pipeline_destroy(t.p);
+}
+
+
+/* a stage's own thread has something for it, and no frame comes */
+
+static void
+test_wake(void)
+{
+    int     i;
+    test_t  t = { .rest = INT64_MAX };
+
+    create(&t);
+
+    for (i = 0; i < 100; i++) {
+        ngx_livestream_pipeline_wake(t.p);
+    }
+
+    tap_ok(await_readied(&t, 1) >= 1, "a stage is told that it was woken");
+
+    ngx_livestream_pipeline_finish(t.p);
+    tap_is(loop(&t), 0, "it ends");
+    ngx_livestream_pipeline_destroy(t.p);
+
+    memset(&t, 0, sizeof(test_t));
+    t.fail_ready = EIO;
+    create(&t);
+
+    ngx_livestream_pipeline_wake(t.p);
+
+    tap_is(loop(&t), 0, "it may fail then");
+    tap_is(t.error, EIO, "with its error");
+    tap_is(t.flushed, 0, "and is not flushed");
     ngx_livestream_pipeline_destroy(t.p);
 }
 
@@ -380,6 +413,7 @@ main(void)
 
     test_no_stages();
     test_plain();
+    test_wake();
     test_full();
     test_reopen();
     test_bytes();
