@@ -152,6 +152,8 @@ typedef struct {
     ngx_atomic_t             asked;         /* NGX_LIVESTREAM_ASK_* */
     ngx_uint_t               draining;      /* publisher gone, pipeline not
                                                yet empty */
+    ngx_uint_t               transcoding;   /* counts for max_transcodes, also
+                                               while interrupted */
 
     /* fixed once the stream is playable */
     uint32_t                 low_latency;
