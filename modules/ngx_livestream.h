@@ -22,6 +22,7 @@
 #include "ngx_livestream_registry.h"
 #include "ngx_livestream_bus.h"
 #include "ngx_livestream_pipeline.h"
+#include "ngx_livestream_settings.h"
 #include "ngx_livestream_store.h"
 
 
@@ -45,6 +46,11 @@ typedef struct {
     void                   (*stream_absent)(ngx_livestream_stream_t *s);
     /* the stream is over: its playlists are to be ended; s goes after this */
     void                   (*stream_close)(ngx_livestream_stream_t *s);
+    /* settings that are to be stored: NGX_DECLINED with the member and why,
+     * static texts, where they cannot be met; who sees to enable_transcoding
+     * sets it to -1 */
+    ngx_int_t              (*settings)(ngx_livestream_settings_t *settings,
+                                       const char **field, const char **why);
 } ngx_livestream_hooks_t;
 
 

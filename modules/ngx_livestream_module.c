@@ -130,7 +130,7 @@ static ngx_livestream_module_t  ngx_livestream_core_module_ctx = {
     ngx_string("core"),
     ngx_livestream_core_create_conf,
     ngx_livestream_core_init_conf,
-    { NULL, NULL, NULL, NULL }
+    { NULL, NULL, NULL, NULL, NULL }
 };
 
 

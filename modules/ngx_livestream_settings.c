@@ -14,8 +14,7 @@
 #include <ngx_core.h>
 #include <jansson.h>
 
-#include "ngx_livestream_registry.h"
-#include "ngx_livestream_settings.h"
+#include "ngx_livestream.h"
 
 
 typedef struct ngx_livestream_setting_s  ngx_livestream_setting_t;
@@ -46,8 +45,9 @@ static const char *ngx_livestream_setting_word(
     const ngx_livestream_setting_t *m, json_t *value, void *field);
 static const char *ngx_livestream_setting_names(
     const ngx_livestream_setting_t *m, json_t *value, void *field);
-static const char *ngx_livestream_settings_object(json_t *object,
-    ngx_livestream_settings_t *settings, const char **name);
+static ngx_int_t ngx_livestream_settings_object(json_t *object,
+    ngx_livestream_settings_t *settings, const char **name,
+    const char **why);
 
 
 static const char  *ngx_livestream_setting_codecs[] = {
@@ -117,6 +117,7 @@ ngx_livestream_settings_parse(ngx_str_t *json, ngx_pool_t *pool,
     ngx_livestream_settings_t *settings, ngx_str_t *field, const char **why)
 {
     json_t      *object;
+    ngx_int_t    rc;
     const char  *name;
 
     ngx_memzero(settings, sizeof(ngx_livestream_settings_t));
@@ -138,9 +139,9 @@ ngx_livestream_settings_parse(ngx_str_t *json, ngx_pool_t *pool,
     object = json_loadb((char *) json->data, json->len, JSON_REJECT_DUPLICATES,
                         NULL);
 
-    *why = ngx_livestream_settings_object(object, settings, &name);
+    rc = ngx_livestream_settings_object(object, settings, &name, why);
 
-    if (*why == NULL) {
+    if (rc == NGX_OK) {
         json_decref(object);
         return NGX_OK;
     }
@@ -159,20 +160,48 @@ ngx_livestream_settings_parse(ngx_str_t *json, ngx_pool_t *pool,
 
     json_decref(object);
 
-    return NGX_DECLINED;
+    return rc;
 }
 
 
-static const char *
+ngx_int_t
+ngx_livestream_settings_check(const ngx_livestream_settings_t *settings,
+    const char **field, const char **why)
+{
+    ngx_uint_t                  i;
+    ngx_livestream_module_t    *m;
+    ngx_livestream_settings_t   left;
+
+    left = *settings;
+
+    for (i = 0; ngx_cycle->modules[i]; i++) {
+        if (ngx_cycle->modules[i]->type != NGX_LIVESTREAM_MODULE) {
+            continue;
+        }
+
+        m = ngx_cycle->modules[i]->ctx;
+
+        if (m->hooks.settings
+            && m->hooks.settings(&left, field, why) != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_livestream_settings_object(json_t *object,
-    ngx_livestream_settings_t *settings, const char **name)
+    ngx_livestream_settings_t *settings, const char **name, const char **why)
 {
     json_t                          *value;
-    const char                      *why;
     const ngx_livestream_setting_t  *m;
 
     if (!json_is_object(object)) {
-        return "must be an object";
+        *why = "must be an object";
+        return NGX_DECLINED;
     }
 
     json_object_foreach(object, *name, value) {
@@ -184,13 +213,15 @@ ngx_livestream_settings_object(json_t *object,
         }
 
         if (m->name == NULL) {
-            return "is not a setting";
+            *why = "is not a setting";
+            return NGX_DECLINED;
         }
 
-        why = m->read(m, value, (u_char *) settings + m->offset);
+        *why = m->read(m, value, (u_char *) settings + m->offset);
 
-        if (why) {
-            return why;
+        if (*why) {
+            return (m->words && json_is_string(value)) ? NGX_ABORT
+                                                       : NGX_DECLINED;
         }
     }
 
@@ -198,10 +229,11 @@ ngx_livestream_settings_object(json_t *object,
         && settings->part_duration > settings->segment_duration)
     {
         *name = "part_duration";
-        return "must not be longer than segment_duration";
+        *why = "must not be longer than segment_duration";
+        return NGX_DECLINED;
     }
 
-    return NULL;
+    return NGX_OK;
 }
 
 

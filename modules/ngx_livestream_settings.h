@@ -32,11 +32,18 @@ typedef struct {
 
 
 /*
- * Parses and validates.  NGX_OK, or NGX_DECLINED with *field (in pool) and
- * *why (static) saying what is wrong; an empty text is an empty object.
+ * Parses and validates.  NGX_OK; NGX_DECLINED with *field (in pool) and *why
+ * (static) saying what is wrong; NGX_ABORT, likewise, when it is well formed
+ * and asks for what there is not.  An empty text is an empty object.
  */
 ngx_int_t ngx_livestream_settings_parse(ngx_str_t *json, ngx_pool_t *pool,
     ngx_livestream_settings_t *settings, ngx_str_t *field, const char **why);
+
+/* Asks the features whether they can meet them as they are configured now.
+ * NGX_OK, or NGX_DECLINED with *field and *why, static texts. */
+ngx_int_t ngx_livestream_settings_check(
+    const ngx_livestream_settings_t *settings, const char **field,
+    const char **why);
 
 
 #endif /* _NGX_LIVESTREAM_SETTINGS_H_INCLUDED_ */

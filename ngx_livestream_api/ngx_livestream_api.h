@@ -29,6 +29,8 @@
 
 #define NGX_LIVESTREAM_API_BODY      65536      /* bytes */
 
+#define NGX_LIVESTREAM_API_UNPROCESSABLE  422
+
 
 /* columns of live_streams, in the order of ngx_livestream_api_columns */
 enum {
@@ -92,6 +94,7 @@ struct ngx_livestream_api_call_s {
     json_t                          *body;
 
     json_t                          *errors;    /* what is wrong with it */
+    ngx_uint_t                       wrong;     /* status of that */
     ngx_uint_t                       given;     /* fields, 1 << index */
     ngx_str_t                        values[NGX_LIVESTREAM_API_NFIELDS];
 
@@ -150,10 +153,14 @@ void ngx_livestream_api_reply_location(ngx_livestream_api_call_t *call,
 void ngx_livestream_api_problem(ngx_livestream_api_call_t *call,
     ngx_uint_t status, const char *detail);
 
-/* adds to what is wrong with the request; name is NUL-terminated */
+/* Adds to what is wrong with the request; name is NUL-terminated.  wrong() is
+ * for what is malformed, 400; unmet() for what is well formed but cannot be
+ * done, 422 if there is nothing else. */
 void ngx_livestream_api_wrong(ngx_livestream_api_call_t *call,
     const char *name, const char *why);
-/* ends the call with 400 and all that is wrong */
+void ngx_livestream_api_unmet(ngx_livestream_api_call_t *call,
+    const char *name, const char *why);
+/* ends the call with all that is wrong */
 void ngx_livestream_api_reply_wrong(ngx_livestream_api_call_t *call);
 
 /* without a call: for a content handler's return */

@@ -12,7 +12,6 @@
 #include <ngx_http.h>
 
 #include "ngx_livestream_api.h"
-#include "ngx_livestream_settings.h"
 
 
 #define NGX_LIVESTREAM_API_BOTH                                              \
@@ -338,17 +337,27 @@ static ngx_int_t
 ngx_livestream_api_settings(ngx_livestream_api_call_t *call, ngx_str_t *text)
 {
     u_char                     *name;
+    ngx_int_t                   rc;
     ngx_str_t                   field;
-    const char                 *why;
+    const char                 *why, *member;
     ngx_livestream_settings_t   settings;
 
     ngx_str_null(&field);
 
-    if (ngx_livestream_settings_parse(text, call->pool, &settings, &field,
-                                      &why)
-        == NGX_OK)
-    {
-        return NGX_OK;
+    rc = ngx_livestream_settings_parse(text, call->pool, &settings, &field,
+                                       &why);
+
+    if (rc == NGX_OK) {
+
+        if (ngx_livestream_settings_check(&settings, &member, &why)
+            == NGX_OK)
+        {
+            return NGX_OK;
+        }
+
+        rc = NGX_ABORT;
+        field.data = (u_char *) member;
+        field.len = ngx_strlen(member);
     }
 
     name = ngx_pnalloc(call->pool, sizeof("settings.") + field.len);
@@ -358,7 +367,12 @@ ngx_livestream_api_settings(ngx_livestream_api_call_t *call, ngx_str_t *text)
 
     (void) ngx_sprintf(name, "settings.%V%Z", &field);
 
-    ngx_livestream_api_wrong(call, (char *) name, why);
+    if (rc == NGX_ABORT) {
+        ngx_livestream_api_unmet(call, (char *) name, why);
+
+    } else {
+        ngx_livestream_api_wrong(call, (char *) name, why);
+    }
 
     return NGX_OK;
 }

@@ -24,6 +24,8 @@
 
 static void ngx_livestream_api_end(ngx_livestream_api_call_t *call,
     ngx_uint_t status, ngx_str_t *type, json_t *json);
+static void ngx_livestream_api_error(ngx_livestream_api_call_t *call,
+    const char *name, const char *why);
 static json_t *ngx_livestream_api_problem_json(ngx_uint_t status,
     const char *detail);
 static ngx_int_t ngx_livestream_api_send(ngx_http_request_t *r,
@@ -40,6 +42,7 @@ static const struct {
     { NGX_HTTP_CONFLICT, "Conflict" },
     { NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, "Content Too Large" },
     { NGX_HTTP_UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type" },
+    { NGX_LIVESTREAM_API_UNPROCESSABLE, "Unprocessable Content" },
     { NGX_HTTP_INTERNAL_SERVER_ERROR, "Internal Server Error" },
     { NGX_HTTP_SERVICE_UNAVAILABLE, "Service Unavailable" },
     { 0, "Error" }
@@ -110,6 +113,27 @@ void
 ngx_livestream_api_wrong(ngx_livestream_api_call_t *call, const char *name,
     const char *why)
 {
+    call->wrong = NGX_HTTP_BAD_REQUEST;
+    ngx_livestream_api_error(call, name, why);
+}
+
+
+void
+ngx_livestream_api_unmet(ngx_livestream_api_call_t *call, const char *name,
+    const char *why)
+{
+    if (call->wrong == 0) {
+        call->wrong = NGX_LIVESTREAM_API_UNPROCESSABLE;
+    }
+
+    ngx_livestream_api_error(call, name, why);
+}
+
+
+static void
+ngx_livestream_api_error(ngx_livestream_api_call_t *call, const char *name,
+    const char *why)
+{
     if (call->errors == NULL) {
         call->errors = json_array();
     }
@@ -138,7 +162,7 @@ ngx_livestream_api_reply_wrong(ngx_livestream_api_call_t *call)
     detail = (name && why) ? json_sprintf("%s %s", name, why) : NULL;
 
     if (detail) {
-        json = ngx_livestream_api_problem_json(NGX_HTTP_BAD_REQUEST,
+        json = ngx_livestream_api_problem_json(call->wrong,
                                                json_string_value(detail));
 
         if (json_object_set_new(json, "field", json_string(name)) != 0
@@ -151,7 +175,7 @@ ngx_livestream_api_reply_wrong(ngx_livestream_api_call_t *call)
         json_decref(detail);
     }
 
-    ngx_livestream_api_end(call, NGX_HTTP_BAD_REQUEST,
+    ngx_livestream_api_end(call, call->wrong,
                            &ngx_livestream_api_problem_type, json);
 }
 

@@ -9,6 +9,7 @@
  *   stream_interrupted   clean ends
  *   stream_absent        gaps
  *   stream_close         ENDLIST
+ *   settings             do they go with the directives?
  *
  * Event loop; directives in the master.
  */
@@ -21,7 +22,6 @@
 #include "ngx_livestream_llhls_module.h"
 #include "ngx_livestream_llhls_packager.h"
 #include "ngx_livestream_llhls_writer.h"
-#include "ngx_livestream_settings.h"
 
 
 static void *ngx_livestream_llhls_create_conf(ngx_cycle_t *cycle);
@@ -35,6 +35,9 @@ static void ngx_livestream_llhls_stream_interrupted(
     ngx_livestream_stream_t *s);
 static void ngx_livestream_llhls_stream_absent(ngx_livestream_stream_t *s);
 static void ngx_livestream_llhls_stream_close(ngx_livestream_stream_t *s);
+static ngx_int_t ngx_livestream_llhls_settings(
+    ngx_livestream_settings_t *settings, const char **field,
+    const char **why);
 
 
 static ngx_command_t  ngx_livestream_llhls_commands[] = {
@@ -79,7 +82,8 @@ static ngx_livestream_module_t  ngx_livestream_llhls_module_ctx = {
         ngx_livestream_llhls_stream_open,
         ngx_livestream_llhls_stream_interrupted,
         ngx_livestream_llhls_stream_absent,
-        ngx_livestream_llhls_stream_close
+        ngx_livestream_llhls_stream_close,
+        ngx_livestream_llhls_settings
     }
 };
 
@@ -357,4 +361,31 @@ ngx_livestream_llhls_stream_close(ngx_livestream_stream_t *s)
     }
 
     ngx_livestream_llhls_publish(w);
+}
+
+
+/* a segment ends at a key frame */
+
+static ngx_int_t
+ngx_livestream_llhls_settings(ngx_livestream_settings_t *settings,
+    const char **field, const char **why)
+{
+    double                        segment;
+    ngx_livestream_llhls_conf_t  *lcf;
+
+    lcf = ngx_livestream_get_conf(ngx_cycle, ngx_livestream_llhls_module);
+
+    segment = lcf->segment_duration / 1000.0;
+
+    if (settings->segment_duration > 0) {
+        segment = settings->segment_duration;
+    }
+
+    if (settings->keyframe_interval > segment) {
+        *field = "keyframe_interval";
+        *why = "must not be longer than segment_duration";
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
 }

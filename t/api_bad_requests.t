@@ -201,8 +201,8 @@ my %wrong = (
     resolutions        => ['720p', [], [''], [1], ['720p', '720p'],
                            ['7 20'], ['../x'], ['SOURCE'], ['x' x 16],
                            [map { "r$_" } 1 .. 13], {}],
-    codec              => ['av1', 'H264', '', 1],
-    audio_codec        => ['mp3', ''],
+    codec              => [1, ['h264'], undef],
+    audio_codec        => [1, JSON_TRUE],
     segment_duration   => [0, 0.5, 61, -1, '6s', undef],
     part_duration      => [0, 0.01, 6, '500ms'],
     keyframe_interval  => [0, 21, '2'],
@@ -219,6 +219,25 @@ for my $name (sort keys %wrong) {
 
 bad_body('a part longer than its segment', 'settings.part_duration',
          with(settings => { segment_duration => 1, part_duration => 2 }));
+
+# well formed, but for something that there is not
+sub cannot {
+    my ($field, %settings) = @_;
+
+    problem("settings that cannot be met: " . encode_json(\%settings), 422,
+            "settings.$field", POST => '/livestreams',
+            with(settings => \%settings));
+}
+
+cannot(codec => codec => $_) for 'av1', 'H264', 'hevc', '';
+cannot(audio_codec => audio_codec => $_) for 'mp3', '';
+cannot(keyframe_interval => keyframe_interval => 2.1, segment_duration => 2);
+cannot(keyframe_interval => keyframe_interval => 6.1);
+
+problem('a patch that cannot be met', 422, 'settings.keyframe_interval',
+        PATCH => $path, { settings => { keyframe_interval => 2.5 } });
+bad_body('a malformed field beside one that cannot be met', 'settings.codec',
+         '{"settings":{"codec":"av1"},"title":"","user_id":"u"}');
 
 
 # ---- several errors at once

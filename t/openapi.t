@@ -66,7 +66,7 @@ for my $path (names($doc->{paths})) {
 
         is(!!$what->{requestBody}, !!$body{$name}, "$name: body");
         is(!!$answers{404}, $path =~ /\{id\}/ ? 1 : '', "$name: 404");
-        is(!!$answers{$_}, !!$body{$name}, "$name: $_") for 413, 415;
+        is(!!$answers{$_}, !!$body{$name}, "$name: $_") for 413, 415, 422;
         ok($answers{$_}, "$name: $_") for 500, 503;
         ok($what->{operationId} && $what->{summary}, "$name: is explained");
     }
