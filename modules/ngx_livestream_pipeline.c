@@ -723,6 +723,13 @@ ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
 }
 
 
+const void *
+ngx_livestream_pipeline_stage_conf(ngx_livestream_pipeline_t *p)
+{
+    return p->conf->stage_conf[p->nopen];
+}
+
+
 void
 ngx_livestream_pipeline_wake(ngx_livestream_pipeline_t *p)
 {

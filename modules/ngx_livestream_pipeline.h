@@ -135,6 +135,9 @@ void ngx_livestream_pipeline_rest(ngx_livestream_pipeline_t *p, void *ctx,
     int64_t us);
 
 
+/* in open(): the stage's own of stage_conf */
+const void *ngx_livestream_pipeline_stage_conf(ngx_livestream_pipeline_t *p);
+
 /* Any thread that a stage made, while the stage is open: ready() of all stages
  * is called soon. */
 void ngx_livestream_pipeline_wake(ngx_livestream_pipeline_t *p);
