@@ -325,9 +325,8 @@ ngx_livestream_transcode_place(ngx_livestream_stream_t *s, ngx_uint_t max)
 
     if (!s->sh->transcoding) {
         ngx_log_error(NGX_LOG_WARN, s->log, 0,
-                      "stream %V: passed through, %ui streams are being "
-                      "transcoded and \"max_transcodes\" is %ui",
-                      &s->id, n, max);
+                      "stream %V: passed through, \"max_transcodes\" of %ui "
+                      "is reached", &s->id, max);
     }
 
     return s->sh->transcoding;

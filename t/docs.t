@@ -37,9 +37,12 @@ my %context = (
 
 # A default as it would be written in a configuration.
 sub value {
-    my ($slot, $expression) = @_;
+    my ($text, $slot, $expression) = @_;
 
     $expression =~ s/\(\w+(?:\s*\*)?\)//g;      # casts
+
+    return $1 if $slot =~ /enum/ && $text
+        =~ /\{ ngx_string\("(\w+)"\), \Q$expression\E \}/;
 
     return $expression unless $expression =~ /^[\d\s*+()\/-]+$/;
 
@@ -58,6 +61,8 @@ sub value {
         }
     }
 
+    return $n % 1000 || !$n ? $n : $n / 1000 . 'k' if $slot =~ /bitrate/;
+
     return $n;
 }
 
@@ -72,7 +77,7 @@ sub default_of {
         (?:\s* \w+->\Q$field\E \s*,)?
         \s* ([^;]*?) \s* \);/x;
 
-    return value($slot, $1 =~ s/\s+/ /gr);
+    return value($text, $slot, $1 =~ s/\s+/ /gr);
 }
 
 
