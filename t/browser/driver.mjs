@@ -64,6 +64,17 @@ const commands = {
         return true;
     },
 
+    /* bytes a second that the page's network gives; 0: as many as there are */
+    throttle: async (rate) => {
+        const session = await page.context().newCDPSession(page);
+
+        await session.send("Network.enable");
+        await session.send("Network.emulateNetworkConditions", {
+            offline: false, latency: rate ? 20 : 0,
+            downloadThroughput: rate || -1, uploadThroughput: -1,
+        });
+    },
+
     click: (what) => page.click(what, {timeout: 5000}),
     fill: (what, text) => page.fill(what, text, {timeout: 5000}),
     press: (key) => page.keyboard.press(key),

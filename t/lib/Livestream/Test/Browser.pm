@@ -15,6 +15,7 @@ package Livestream::Test::Browser;
 #
 #     $b->open($url)                          any page
 #     $b->eval($js), $b->wait($js, $seconds)  values of JavaScript expressions
+#     $b->throttle($bytes)                    a second at most; 0: no limit
 #     $b->click($css), $b->fill($css, $text), $b->press($key)
 #     $b->messages                            errors on the page's console
 #     $b->screenshot($path)
@@ -72,7 +73,9 @@ sub call {
 }
 
 
-for my $name (qw(open play eval click fill press screenshot messages)) {
+for my $name (qw(open play eval throttle click fill press screenshot
+                 messages))
+{
     no strict 'refs';
     *$name = sub { my $b = shift; $b->call($name, @_) };
 }
