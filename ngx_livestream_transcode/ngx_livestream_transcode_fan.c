@@ -8,9 +8,10 @@
  *   picture --> scaler --+-- 480p --> rung thread
  *                        +-- 240p --> rung thread
  *
- * A rung gets no picture when its queue is full, or when it has one that is
- * too near before it (rungs below 720 lines have 30 a second at most); it gets
- * all that are to be key frames.  What nobody takes is not scaled.
+ * A rung gets no picture when its queue is full and there is no time to wait,
+ * or when it has one that is too near before it (rungs below 720 lines have 30
+ * a second at most); it gets all that are to be key frames.  What nobody takes
+ * is not scaled.
  *
  * When that is not enough the most expensive rung is shed, the pace says when.
  * The lowest one never is: it leads, all tracks are cut where it is.
@@ -26,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "ngx_livestream_transcode_video.h"
 
@@ -67,6 +67,7 @@ struct ngx_livestream_transcode_fan_s {
     unsigned                                back:1; /* take one back at the
                                                        next cut */
     unsigned                                reset:1;
+    unsigned                                late:1;
     ngx_livestream_transcode_pace_t         pace;
 };
 
@@ -95,7 +96,6 @@ static void ngx_livestream_transcode_fan_describe(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic);
 static uint32_t ngx_livestream_transcode_fan_rung_rate(
     ngx_livestream_transcode_fan_t *fan, unsigned i);
-static int64_t ngx_livestream_transcode_now(void);
 
 
 #define ngx_livestream_transcode_rung_name(fan, i)                           \
@@ -178,6 +178,14 @@ ngx_livestream_transcode_fan_tracks(ngx_livestream_transcode_fan_t *fan)
 
 
 void
+ngx_livestream_transcode_fan_late(ngx_livestream_transcode_fan_t *fan,
+    int late)
+{
+    fan->late = late;
+}
+
+
+void
 ngx_livestream_transcode_fan_missed(ngx_livestream_transcode_fan_t *fan,
     uint32_t n)
 {
@@ -248,8 +256,8 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     for (i = 0; i < fan->n; i++) {
         if (wanted & (1U << i)) {
             fan->blades[i].last = pic->pts;
-            ngx_livestream_transcode_rung_put(fan->blades[i].rung, out[i],
-                                              &st);
+            ngx_livestream_transcode_rung_put(fan->blades[i].rung, out[i], &st,
+                                              !fan->late);
         }
     }
 
@@ -486,7 +494,9 @@ ngx_livestream_transcode_fan_wanted(ngx_livestream_transcode_fan_t *fan,
                 continue;
             }
 
-            if (!ngx_livestream_transcode_rung_has_room(blade->rung)) {
+            if (fan->late
+                && !ngx_livestream_transcode_rung_has_room(blade->rung))
+            {
                 skipped++;
                 continue;
             }
@@ -663,15 +673,4 @@ ngx_livestream_transcode_fan_describe(ngx_livestream_transcode_fan_t *fan,
                                  fan->gpu ? "gpu" : "cpu", encoded,
                                  *fan->gpu_reason ? "; gpu: " : "",
                                  fan->gpu_reason);
-}
-
-
-static int64_t
-ngx_livestream_transcode_now(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }

@@ -16,7 +16,7 @@
 
 int
 ngx_livestream_transcode_list_append(ngx_livestream_transcode_list_t *list,
-    ngx_livestream_frame_t *f, uint32_t asked, int64_t at)
+    ngx_livestream_frame_t *f, uint32_t asked, int64_t at, int64_t time)
 {
     ngx_livestream_transcode_link_t  *link;
 
@@ -29,6 +29,7 @@ ngx_livestream_transcode_list_append(ngx_livestream_transcode_list_t *list,
     link->frame = ngx_livestream_frame_ref(f);
     link->asked = asked;
     link->at = at;
+    link->time = time;
 
     if (list->first) {
         list->last->next = link;

@@ -339,7 +339,7 @@ ngx_livestream_transcode_reel_keep(ngx_livestream_transcode_reel_t *r,
         return 0;
     }
 
-    return ngx_livestream_transcode_list_append(&r->kept, f, 0, 0);
+    return ngx_livestream_transcode_list_append(&r->kept, f, 0, 0, 0);
 }
 
 

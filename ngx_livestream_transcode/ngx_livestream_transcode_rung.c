@@ -7,9 +7,10 @@
  *   video thread                         rung thread
  *   put() --> queue[put % n] ........... queue[get % n] --> encoder --> emit
  *
- * The queue is some pictures deep and never waited for: when it is full, the
- * pictures up to the next key frame have no room one after the other, so that
- * a rung which is too slow loses pictures and nothing else.
+ * The queue is some pictures deep.  When it is full the video thread waits, if
+ * it has the time: a publisher's burst then loses nothing.  If it has not, the
+ * picture is left out, so that a rung which is too slow loses pictures and
+ * nothing else.
  *
  * The encoder is opened for the first picture, whose colours it is to carry,
  * and in this thread: it takes a while.
@@ -172,7 +173,7 @@ ngx_livestream_transcode_rung_has_room(ngx_livestream_transcode_rung_t *r)
 
 void
 ngx_livestream_transcode_rung_put(ngx_livestream_transcode_rung_t *r,
-    AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp)
+    AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp, int wait)
 {
     AVFrame                            *late;
     ngx_livestream_transcode_queued_t  *q;
@@ -180,6 +181,12 @@ ngx_livestream_transcode_rung_put(ngx_livestream_transcode_rung_t *r,
     late = NULL;
 
     pthread_mutex_lock(&r->mutex);
+
+    while (wait && !r->stop
+           && r->put - r->get == NGX_LIVESTREAM_TRANSCODE_QUEUE)
+    {
+        pthread_cond_wait(&r->cond, &r->mutex);
+    }
 
     if (r->put - r->get == NGX_LIVESTREAM_TRANSCODE_QUEUE) {
         late = ngx_livestream_transcode_slot(r, --r->put)->pic;
@@ -267,6 +274,7 @@ ngx_livestream_transcode_rung_get(ngx_livestream_transcode_rung_t *r,
 
     if (got) {
         *q = *ngx_livestream_transcode_slot(r, r->get++);
+        pthread_cond_broadcast(&r->cond);
     }
 
     pthread_mutex_unlock(&r->mutex);

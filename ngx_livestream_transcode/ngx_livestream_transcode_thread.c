@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ngx_livestream_transcode_video.h"
@@ -119,4 +120,15 @@ ngx_livestream_transcode_say(ngx_livestream_pipeline_t *p,
     va_end(args);
 
     ngx_livestream_pipeline_send(p, &msg->message);
+}
+
+
+int64_t
+ngx_livestream_transcode_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }

@@ -5,10 +5,11 @@
  * The video thread, between the pipeline's and those of the rungs.
  *
  *   pipeline thread                          video thread
- *   put(frame) --> in, a second long ------> reel --> fan
+ *   put(frame) --> in ---------------------> reel --> fan
  *   take()     <-- out <---------- rung threads <------+
  *
- * What does not fit into the second is left out up to the next key frame.
+ * When a frame waits for longer than a second, those behind it are left out
+ * up to the next key frame; a publisher's burst, soon worked off, is not.
  * What comes out is bounded by the pictures that are on their way.
  */
 
@@ -20,7 +21,8 @@
 #include "ngx_livestream_transcode_video.h"
 
 
-#define NGX_LIVESTREAM_TRANSCODE_LAG      1000000       /* us, of input */
+#define NGX_LIVESTREAM_TRANSCODE_LAG      1000000       /* us, that a frame
+                                                           waits */
 #define NGX_LIVESTREAM_TRANSCODE_WAITING  512           /* frames of input */
 
 
@@ -53,8 +55,6 @@ struct ngx_livestream_transcode_video_s {
 };
 
 
-static int64_t ngx_livestream_transcode_lag(
-    ngx_livestream_transcode_list_t *list, ngx_livestream_frame_t *f);
 static int ngx_livestream_transcode_emit(void *data,
     ngx_livestream_frame_t *f);
 static void *ngx_livestream_transcode_video_thread(void *data);
@@ -135,13 +135,14 @@ ngx_livestream_transcode_video_put(ngx_livestream_transcode_video_t *v,
     ngx_livestream_frame_t *f, uint32_t asked, int64_t at)
 {
     int      rc;
-    int64_t  lag;
+    int64_t  now, lag;
 
     rc = 0;
 
     pthread_mutex_lock(&v->mutex);
 
-    lag = ngx_livestream_transcode_lag(&v->in, f);
+    now = ngx_livestream_transcode_now();
+    lag = v->in.first ? now - v->in.first->time : 0;
 
     if (lag > NGX_LIVESTREAM_TRANSCODE_LAG
         || v->in.n == NGX_LIVESTREAM_TRANSCODE_WAITING)
@@ -168,30 +169,13 @@ ngx_livestream_transcode_video_put(ngx_livestream_transcode_video_t *v,
             asked |= NGX_LIVESTREAM_TRANSCODE_BREAK;
         }
 
-        rc = ngx_livestream_transcode_list_append(&v->in, f, asked, at);
+        rc = ngx_livestream_transcode_list_append(&v->in, f, asked, at, now);
         pthread_cond_broadcast(&v->cond);
     }
 
     pthread_mutex_unlock(&v->mutex);
 
     return rc;
-}
-
-
-static int64_t
-ngx_livestream_transcode_lag(ngx_livestream_transcode_list_t *list,
-    ngx_livestream_frame_t *f)
-{
-    int64_t  lag;
-
-    if (list->first == NULL) {
-        return 0;
-    }
-
-    lag = ngx_livestream_ticks_to_us(f->dts - list->first->frame->dts,
-                                     f->codec->timescale);
-
-    return lag < 0 ? 0 : lag;
 }
 
 
@@ -241,7 +225,7 @@ ngx_livestream_transcode_emit(void *data, ngx_livestream_frame_t *f)
 
     pthread_mutex_lock(&v->mutex);
 
-    rc = ngx_livestream_transcode_list_append(&v->out, f, 0, 0);
+    rc = ngx_livestream_transcode_list_append(&v->out, f, 0, 0, 0);
 
     pthread_cond_broadcast(&v->cond);
     pthread_mutex_unlock(&v->mutex);
@@ -349,6 +333,7 @@ static ngx_livestream_frame_t *
 ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
     uint32_t *asked, int64_t *at)
 {
+    int                      late;
     uint32_t                 missed;
     ngx_livestream_frame_t  *f;
 
@@ -359,8 +344,12 @@ ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
     }
 
     f = NULL;
+    late = 0;
 
-    if (!v->stop) {
+    if (v->in.first && !v->stop) {
+        late = ngx_livestream_transcode_now() - v->in.first->time
+               > NGX_LIVESTREAM_TRANSCODE_LAG / 2;
+
         f = ngx_livestream_transcode_list_shift(&v->in, asked, at);
     }
 
@@ -368,6 +357,8 @@ ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
     v->missed = 0;
 
     pthread_mutex_unlock(&v->mutex);
+
+    ngx_livestream_transcode_fan_late(v->fan, late);
 
     if (missed) {
         ngx_livestream_transcode_fan_missed(v->fan, missed);
@@ -382,21 +373,21 @@ ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
 static void
 ngx_livestream_transcode_video_tell(ngx_livestream_transcode_video_t *v)
 {
-    uint32_t  tracks, altered;
+    uint32_t  tracks, altered, changed;
 
     tracks = ngx_livestream_transcode_fan_tracks(v->fan);
     altered = ngx_livestream_transcode_reel_altered(v->reel);
 
-    if (tracks == v->state.tracks && altered == v->state.altered) {
-        return;
-    }
-
     pthread_mutex_lock(&v->mutex);
+
+    changed = (tracks != v->state.tracks || altered != v->state.altered);
 
     v->state.tracks = tracks;
     v->state.altered = altered;
 
     pthread_mutex_unlock(&v->mutex);
 
-    ngx_livestream_pipeline_wake(v->pipeline);
+    if (changed) {
+        ngx_livestream_pipeline_wake(v->pipeline);
+    }
 }

@@ -21,6 +21,7 @@
  * errno; the name is cut to 15 bytes.
  */
 
+int64_t ngx_livestream_transcode_now(void);     /* us, only goes forward */
 int ngx_livestream_transcode_thread(pthread_t *thread, const char *name,
     void *(*run)(void *), void *data);
 
@@ -43,12 +44,12 @@ ngx_livestream_transcode_rung_t *ngx_livestream_transcode_rung_create(
 /* stops without an end; joins; NULL is fine */
 void ngx_livestream_transcode_rung_destroy(ngx_livestream_transcode_rung_t *r);
 
-/* video thread: whether a picture that is no key frame would be taken */
+/* video thread: whether put() would not have to wait */
 int ngx_livestream_transcode_rung_has_room(ngx_livestream_transcode_rung_t *r);
-/* Takes the picture: the caller's pointer is free for the next.  One that is
- * to be a key frame is always taken; the newest one before it goes then. */
+/* Takes the picture.  Where there is no room it is waited for, or the newest
+ * one in the queue goes instead. */
 void ngx_livestream_transcode_rung_put(ngx_livestream_transcode_rung_t *r,
-    AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp);
+    AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp, int wait);
 /* video thread: puts out all that is queued, and ends */
 void ngx_livestream_transcode_rung_finish(ngx_livestream_transcode_rung_t *r);
 
@@ -114,7 +115,10 @@ int ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp,
     const char **reason);
 
-/* pictures that did not even come here, as the decoder is late */
+/* whether the next picture is late: then rungs that have no room do without */
+void ngx_livestream_transcode_fan_late(ngx_livestream_transcode_fan_t *fan,
+    int late);
+/* pictures that did not even come here */
 void ngx_livestream_transcode_fan_missed(ngx_livestream_transcode_fan_t *fan,
     uint32_t n);
 
@@ -148,6 +152,7 @@ struct ngx_livestream_transcode_link_s {
     ngx_livestream_frame_t           *frame;
     uint32_t                          asked;
     int64_t                           at;
+    int64_t                           time; /* us, when it came */
 };
 
 
@@ -161,7 +166,7 @@ typedef struct {
 /* takes its own reference */
 int ngx_livestream_transcode_list_append(
     ngx_livestream_transcode_list_t *list, ngx_livestream_frame_t *f,
-    uint32_t asked, int64_t at);
+    uint32_t asked, int64_t at, int64_t time);
 /* the first one, which is the caller's then, or NULL */
 ngx_livestream_frame_t *ngx_livestream_transcode_list_shift(
     ngx_livestream_transcode_list_t *list, uint32_t *asked, int64_t *at);
