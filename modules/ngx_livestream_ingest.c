@@ -609,6 +609,7 @@ ngx_livestream_ingest_close_stream(ngx_rtmp_session_t *s,
     ctx->has_video = 2;
     ctx->has_audio = 2;
     ctx->frame_rate = 0;
+    ctx->audio_bitrate = 0;
     ctx->dropping = 0;
 
     /* the session may publish again */

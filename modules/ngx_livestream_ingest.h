@@ -48,6 +48,7 @@ typedef struct {
     ngx_uint_t                      has_video;  /* 0, 1, 2 unknown */
     ngx_uint_t                      has_audio;
     ngx_uint_t                      frame_rate; /* per 1000 s */
+    ngx_uint_t                      audio_bitrate;  /* bit/s */
     ngx_uint_t                      dropping;
 } ngx_livestream_ingest_ctx_t;
 

@@ -113,6 +113,12 @@ ngx_livestream_ingest_meta(ngx_rtmp_session_t *s, ngx_rtmp_header_t *h,
         ctx->frame_rate = (ngx_uint_t) (v.framerate * 1000 + 0.5);
     }
 
+    /* kbit/s; what is more than any codec would need is none */
+
+    if (v.audio_rate > 0 && v.audio_rate < 10000) {
+        ctx->audio_bitrate = (ngx_uint_t) (v.audio_rate * 1000 + 0.5);
+    }
+
     return NGX_OK;
 }
 
@@ -297,6 +303,8 @@ ngx_livestream_ingest_frame(ngx_livestream_ingest_ctx_t *ctx,
     }
 
     if (s->pipeline == NULL) {
+
+        s->conf.audio_bitrate = ctx->audio_bitrate;
 
         if (ngx_livestream_stream_start(s, ctx->has_video, ctx->has_audio,
                                         ctx->frame_rate)
