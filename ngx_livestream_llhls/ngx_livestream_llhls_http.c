@@ -302,6 +302,10 @@ ngx_http_livestream_llhls_look(ngx_http_livestream_llhls_ctx_t *ctx)
         return ngx_http_livestream_llhls_look_master(ctx);
     }
 
+    if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
+        return NGX_OK;
+    }
+
     name.data = (u_char *) ctx->target.track;
     name.len = ctx->target.track_len;
 

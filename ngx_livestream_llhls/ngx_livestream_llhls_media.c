@@ -2,15 +2,17 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * Init segments, segments and parts, sent from their files:
+ * Init segments, segments, parts and thumbnails, sent from their files:
  *
  *     ROOT/ID/BROADCAST/TRACK/init-N.mp4
  *                             segment-N.m4s   | part 0 | part 1 | part 2 |
  *                                               offset   size
+ *                       thumbnail.jpg
  *
  * A part is a byte range of its segment's file, which may still grow behind
  * it: what the registry lists is written.  The kernel counts the references,
- * so a file that is removed while it is sent is sent to its end.
+ * so a file that is removed while it is sent is sent to its end.  So is a
+ * thumbnail, in whose place another one is put.
  *
  * Event loop.
  */
@@ -30,12 +32,15 @@ typedef struct {
 
 static ngx_int_t ngx_http_livestream_llhls_segment_look(
     ngx_http_livestream_llhls_ctx_t *ctx, ngx_livestream_segment_t *segment);
+static ngx_str_t *ngx_http_livestream_llhls_media_type(
+    ngx_http_livestream_llhls_ctx_t *ctx);
 static ngx_int_t ngx_http_livestream_llhls_media_find(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx,
     ngx_http_livestream_llhls_media_t *m);
 static ngx_int_t ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx, ngx_str_t *path);
 static ngx_int_t ngx_http_livestream_llhls_media_open(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx,
     ngx_http_livestream_llhls_media_t *m);
 static ngx_int_t ngx_http_livestream_llhls_media_failed(ngx_http_request_t *r,
     ngx_http_livestream_llhls_media_t *m);
@@ -43,6 +48,7 @@ static ngx_int_t ngx_http_livestream_llhls_media_failed(ngx_http_request_t *r,
 
 static ngx_str_t  ngx_http_livestream_llhls_video = ngx_string("video/mp4");
 static ngx_str_t  ngx_http_livestream_llhls_audio = ngx_string("audio/mp4");
+static ngx_str_t  ngx_http_livestream_llhls_jpeg = ngx_string("image/jpeg");
 
 
 ngx_int_t
@@ -132,12 +138,15 @@ ngx_http_livestream_llhls_media_send(ngx_http_request_t *r,
 
     rc = ngx_http_livestream_llhls_media_find(r, ctx, &m);
     if (rc != NGX_OK) {
+
+        if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
+            ctx->why = "no thumbnail";
+        }
+
         return ngx_http_livestream_llhls_error(r, ctx, rc);
     }
 
-    type = (ctx->stream->tracks[ctx->track].media == NGX_LIVESTREAM_AUDIO)
-           ? &ngx_http_livestream_llhls_audio
-           : &ngx_http_livestream_llhls_video;
+    type = ngx_http_livestream_llhls_media_type(ctx);
 
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type = *type;
@@ -196,6 +205,21 @@ ngx_http_livestream_llhls_media_send(ngx_http_request_t *r,
 }
 
 
+static ngx_str_t *
+ngx_http_livestream_llhls_media_type(ngx_http_livestream_llhls_ctx_t *ctx)
+{
+    if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
+        return &ngx_http_livestream_llhls_jpeg;
+    }
+
+    if (ctx->stream->tracks[ctx->track].media == NGX_LIVESTREAM_AUDIO) {
+        return &ngx_http_livestream_llhls_audio;
+    }
+
+    return &ngx_http_livestream_llhls_video;
+}
+
+
 /* which bytes of which file, open */
 
 static ngx_int_t
@@ -236,7 +260,7 @@ ngx_http_livestream_llhls_media_find(ngx_http_request_t *r,
         m->size = segment.size ? (off_t) segment.size : -1;
         break;
 
-    default: /* NGX_LIVESTREAM_LLHLS_INIT */
+    default: /* NGX_LIVESTREAM_LLHLS_INIT, NGX_LIVESTREAM_LLHLS_THUMBNAIL */
         break;
     }
 
@@ -245,7 +269,7 @@ ngx_http_livestream_llhls_media_find(ngx_http_request_t *r,
         return rc;
     }
 
-    rc = ngx_http_livestream_llhls_media_open(r, m);
+    rc = ngx_http_livestream_llhls_media_open(r, ctx, m);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -280,20 +304,27 @@ ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
 
     len = lccf->root.len + 2 * NGX_LIVESTREAM_ID_LEN
           + NGX_LIVESTREAM_TRACK_LEN + NGX_INT64_LEN
-          + sizeof("////segment-.m4s");
+          + sizeof("////thumbnail.jpg");
 
     path->data = ngx_pnalloc(r->pool, len);
     if (path->data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    format = (ctx->target.kind == NGX_LIVESTREAM_LLHLS_INIT)
-             ? "%V/%s/%s/%s/init-%uL.mp4%Z"
-             : "%V/%s/%s/%s/segment-%uL.m4s%Z";
+    if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
+        p = ngx_slprintf(path->data, path->data + len,
+                         "%V/%s/%s/thumbnail.jpg%Z", &lccf->root, s->id,
+                         s->broadcast);
 
-    p = ngx_slprintf(path->data, path->data + len, format, &lccf->root,
-                     s->id, s->broadcast, s->tracks[ctx->track].name,
-                     ctx->target.number);
+    } else {
+        format = (ctx->target.kind == NGX_LIVESTREAM_LLHLS_INIT)
+                 ? "%V/%s/%s/%s/init-%uL.mp4%Z"
+                 : "%V/%s/%s/%s/segment-%uL.m4s%Z";
+
+        p = ngx_slprintf(path->data, path->data + len, format, &lccf->root,
+                         s->id, s->broadcast, s->tracks[ctx->track].name,
+                         ctx->target.number);
+    }
 
     path->len = p - path->data - 1;
 
@@ -305,13 +336,18 @@ ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_livestream_llhls_media_open(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx,
     ngx_http_livestream_llhls_media_t *m)
 {
     ngx_open_file_cache_t     *cache;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-    cache = clcf->open_file_cache;
+
+    /* a cache would go on to give what was replaced */
+
+    cache = (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL)
+            ? NULL : clcf->open_file_cache;
 
     for ( ;; ) {
 

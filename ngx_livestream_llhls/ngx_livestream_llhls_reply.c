@@ -18,6 +18,10 @@
 #include "ngx_livestream_llhls_cache.h"
 
 
+/* seconds; a new one comes every ten */
+#define NGX_HTTP_LIVESTREAM_LLHLS_THUMBNAIL_AGE  5
+
+
 static ngx_int_t ngx_http_livestream_llhls_encoding(ngx_http_request_t *r,
     ngx_livestream_llhls_text_t *text, ngx_str_t **body);
 static ngx_uint_t ngx_http_livestream_llhls_accepts_gzip(
@@ -434,6 +438,12 @@ ngx_http_livestream_llhls_max_age(ngx_http_livestream_llhls_ctx_t *ctx,
     }
 
     td = ngx_http_livestream_llhls_target_duration(ctx);
+
+    /* one that is not there yet is soon to come, as a playlist is */
+
+    if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
+        return ok ? NGX_HTTP_LIVESTREAM_LLHLS_THUMBNAIL_AGE : td;
+    }
 
     media = ctx->target.kind > NGX_LIVESTREAM_LLHLS_PLAYLIST;
     blocking = media ? ctx->held : ctx->query.has_msn;

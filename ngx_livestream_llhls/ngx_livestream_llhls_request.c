@@ -102,6 +102,7 @@ ngx_livestream_llhls_parse_path(const uint8_t *p, size_t len,
     size_t  n;
 
     static const char  master[] = "master.m3u8";
+    static const char  thumbnail[] = "thumbnail.jpg";
     static const char  playlist[] = "playlist.m3u8";
 
     memset(target, 0, sizeof(ngx_livestream_llhls_target_t));
@@ -119,6 +120,11 @@ ngx_livestream_llhls_parse_path(const uint8_t *p, size_t len,
 
     if (len == sizeof(master) - 1 && memcmp(p, master, len) == 0) {
         target->kind = NGX_LIVESTREAM_LLHLS_MULTIVARIANT;
+        return 0;
+    }
+
+    if (len == sizeof(thumbnail) - 1 && memcmp(p, thumbnail, len) == 0) {
+        target->kind = NGX_LIVESTREAM_LLHLS_THUMBNAIL;
         return 0;
     }
 

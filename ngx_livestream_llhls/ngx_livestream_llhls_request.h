@@ -27,7 +27,8 @@ typedef enum {
     NGX_LIVESTREAM_LLHLS_PLAYLIST,          /* ID/TRACK/playlist.m3u8 */
     NGX_LIVESTREAM_LLHLS_INIT,              /* ID/TRACK/init-N.mp4 */
     NGX_LIVESTREAM_LLHLS_SEGMENT,           /* ID/TRACK/segment-N.m4s */
-    NGX_LIVESTREAM_LLHLS_PART               /* ID/TRACK/part-N.M.m4s */
+    NGX_LIVESTREAM_LLHLS_PART,              /* ID/TRACK/part-N.M.m4s */
+    NGX_LIVESTREAM_LLHLS_THUMBNAIL          /* ID/thumbnail.jpg */
 } ngx_livestream_llhls_kind_e;
 
 

@@ -46,6 +46,7 @@ typedef struct {
 static const path_t  paths[] = {
     { ID "/master.m3u8", NGX_LIVESTREAM_LLHLS_MULTIVARIANT, 0, 0 },
     { "a/master.m3u8", NGX_LIVESTREAM_LLHLS_MULTIVARIANT, 0, 0 },
+    { ID "/thumbnail.jpg", NGX_LIVESTREAM_LLHLS_THUMBNAIL, 0, 0 },
     { ID "/source/playlist.m3u8", NGX_LIVESTREAM_LLHLS_PLAYLIST, 0, 0 },
     { ID "/1080p/init-0.mp4", NGX_LIVESTREAM_LLHLS_INIT, 0, 0 },
     { ID "/audio/segment-12.m4s", NGX_LIVESTREAM_LLHLS_SEGMENT, 12, 0 },
@@ -98,7 +99,11 @@ static const char  *not_paths[] = {
     ID "/source/part-1.2.3.m4s",
     ID "/source/part-1.4294967296.m4s",
     ID "/source/part-1.-1.m4s",
-    ID "/source/thumbnail.jpg"
+    ID "/source/thumbnail.jpg",
+    ID "/thumbnail.jpeg",
+    ID "/thumbnail.jpg/",
+    "/thumbnail.jpg",
+    "thumbnail.jpg"
 };
 
 
