@@ -114,7 +114,10 @@ unsigned ngx_livestream_transcode_ladder(
  * Filter: makes any decoded picture plain: progressive, upright, 8 bit 4:2:0
  * of limited range (AV_PIX_FMT_YUV420P), BT.709 SDR where it was HDR.  Plain
  * ones go through as they are; a libavfilter graph is made for others only.
- * Size and sample aspect ratio are kept (rotation swaps them).
+ * Size and sample aspect ratio are kept (rotation swaps them; an odd row or
+ * column may be cut off where samples are converted).  Colours that are not
+ * tagged get the tags that players assume for the source's size, which would
+ * be others for a smaller rung.
  */
 
 typedef struct ngx_livestream_transcode_filter_s
@@ -281,15 +284,24 @@ void ngx_livestream_transcode_thumbnails_stop(void);
 void ngx_livestream_transcode_thumbnail(
     const ngx_livestream_pipeline_conf_t *conf, ngx_livestream_frame_t *f);
 
+/* The errno of the last one that could not be made (EILSEQ: its picture cannot
+ * be decoded) since this was asked, or 0.  Any thread. */
+int ngx_livestream_transcode_thumbnails_error(void);
 
-/* decoder of a codec, opened: for video, audio and thumbnails.  device may be
- * NULL. */
+
+/* Decoder of a codec, opened: for video, audio and thumbnails.  With one
+ * thread each picture comes out as soon as its order allows; with more of them
+ * they work by frames, where the codec's decoder can, and each delays by one
+ * more picture.  device may be NULL; a device that refuses the stream leaves
+ * it to memory, but for AV1, which then fails to decode. */
 AVCodecContext *ngx_livestream_transcode_decoder_open(
     const ngx_livestream_codec_t *codec, AVBufferRef *device, int threads,
     const char **reason);
 /* a packet of the frame's bytes, which are copied; its pts and dts */
 int ngx_livestream_transcode_packet(AVPacket *pkt,
     const ngx_livestream_frame_t *f);
+/* whether parts of a decoded picture are missing: it is not to be shown */
+int ngx_livestream_transcode_damaged(const AVFrame *pic);
 
 
 extern const ngx_livestream_stage_t  ngx_livestream_transcode_stage;

@@ -72,7 +72,9 @@ picture_fill(AVFrame *f, int plane, int value)
 
     for (y = 0; y < h; y++) {
         if (desc->comp[0].depth <= 8) {
-            memset(f->data[plane] + y * f->linesize[plane], value, w);
+            /* NV12's chroma is wider */
+            memset(f->data[plane] + y * f->linesize[plane], value,
+                   plane == 1 && f->data[2] == NULL ? 2 * w : w);
             continue;
         }
 
