@@ -39,6 +39,10 @@ AVBufferRef *ngx_livestream_transcode_gpu_device(
     ngx_livestream_transcode_gpu_t *g);
 int ngx_livestream_transcode_gpu_index(ngx_livestream_transcode_gpu_t *g);
 
+/* NULL, or after ENODEV why: g's own text */
+const char *ngx_livestream_transcode_gpu_reason(
+    ngx_livestream_transcode_gpu_t *g);
+
 /* The rungs from here on; may be called again when the source has changed. */
 int ngx_livestream_transcode_gpu_outputs(ngx_livestream_transcode_gpu_t *g,
     const ngx_livestream_transcode_output_t *outputs, unsigned n,
