@@ -28,7 +28,7 @@
 #include "ngx_livestream.h"
 
 
-#define NGX_LIVESTREAM_REGISTRY_VERSION  1
+#define NGX_LIVESTREAM_REGISTRY_VERSION  2
 
 
 typedef struct {
@@ -690,6 +690,7 @@ ngx_livestream_registry_add_track(ngx_livestream_sh_stream_t *s,
     t->width = codec->width;
     t->height = codec->height;
     t->sample_rate = codec->sample_rate;
+    t->transfer = codec->transfer;
     t->channels = codec->channels;
     t->timescale = codec->timescale;
     t->config_hash = codec->hash;

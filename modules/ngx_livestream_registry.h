@@ -97,6 +97,10 @@ typedef struct {
     ngx_livestream_segment_t open;          /* sizes and counts: so far */
     uint32_t                 ended;         /* EXT-X-ENDLIST */
     uint32_t                 playable;      /* is served: has enough */
+    uint32_t                 hidden;        /* is not to be chosen: nobody
+                                               makes it, its playlist goes on
+                                               with gaps */
+    uint32_t                 reserved;
 } ngx_livestream_state_t;
 
 
@@ -108,6 +112,8 @@ typedef struct {
     uint32_t                 width;
     uint32_t                 height;
     uint32_t                 frame_rate;    /* frames per 1000 s; 0 unknown */
+    uint32_t                 transfer;      /* as codecs number it: 16 PQ,
+                                               18 HLG */
     uint32_t                 sample_rate;
     uint32_t                 channels;
     uint32_t                 timescale;

@@ -321,13 +321,17 @@ ngx_livestream_llhls_reports(ngx_livestream_sh_stream_t *s,
     ngx_atomic_uint_t uid, ngx_uint_t track, ngx_livestream_llhls_media_t *m)
 {
     ngx_uint_t                      i, n;
+    ngx_livestream_view_t           view;
     ngx_livestream_llhls_report_t  *report;
 
     n = ngx_min(s->ntracks, NGX_LIVESTREAM_MAX_TRACKS);
 
     for (i = 0; i < n; i++) {
 
-        if (i == track) {
+        if (i == track
+            || ngx_livestream_registry_view(s, uid, i, NULL, &view) != NGX_OK
+            || view.state.hidden)
+        {
             continue;
         }
 
@@ -395,7 +399,7 @@ ngx_livestream_llhls_render_master(ngx_livestream_sh_stream_t *s,
     for (i = 0, n = 0; i < ntracks; i++) {
 
         if (ngx_livestream_registry_view(s, uid, i, NULL, &view) != NGX_OK
-            || !view.state.playable)
+            || !view.state.playable || view.state.hidden)
         {
             continue;
         }
@@ -408,6 +412,7 @@ ngx_livestream_llhls_render_master(ngx_livestream_sh_stream_t *s,
         r[n].width = t->width;
         r[n].height = t->height;
         r[n].frame_rate = t->frame_rate;
+        r[n].transfer = t->transfer;
         r[n].channels = t->channels;
         r[n].bandwidth = t->bandwidth;
         r[n].average = t->average;

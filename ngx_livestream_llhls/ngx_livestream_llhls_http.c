@@ -352,13 +352,14 @@ ngx_http_livestream_llhls_look_master(ngx_http_livestream_llhls_ctx_t *ctx)
 {
     uint64_t                 segments;
     ngx_int_t                rc;
-    ngx_uint_t               i, n, ready;
+    ngx_uint_t               i, n, ready, hidden;
     ngx_livestream_view_t    view;
     ngx_livestream_state_t  *state;
 
     n = ngx_min(ctx->stream->ntracks, NGX_LIVESTREAM_MAX_TRACKS);
 
     ready = 0;
+    hidden = 0;
     segments = 0;
 
     for (i = 0; i < n; i++) {
@@ -371,13 +372,16 @@ ngx_http_livestream_llhls_look_master(ngx_http_livestream_llhls_ctx_t *ctx)
 
         state = &view.state;
 
-        if (state->playable) {
+        if (state->hidden) {
+            hidden++;
+
+        } else if (state->playable) {
             ready++;
             segments = ngx_max(segments, state->open.msn - state->seg_first);
         }
     }
 
-    if (ready && (ready == n
+    if (ready && (ready + hidden == n
                   || segments >= NGX_HTTP_LIVESTREAM_LLHLS_PATIENCE))
     {
         return NGX_OK;

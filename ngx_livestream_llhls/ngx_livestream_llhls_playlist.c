@@ -68,11 +68,16 @@
     (sizeof("#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"\","          \
             "DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"\",URI=\"\"\n"            \
             "#EXT-X-STREAM-INF:BANDWIDTH=,AVERAGE-BANDWIDTH=,CODECS=\",\","  \
-            "RESOLUTION=x,FRAME-RATE=,AUDIO=\"audio\","                      \
+            "RESOLUTION=x,FRAME-RATE=,VIDEO-RANGE=SDR,AUDIO=\"audio\","      \
             "CLOSED-CAPTIONS=NONE\n"                                         \
             "/playlist.m3u8\n")                                              \
      + 2 * NGX_LIVESTREAM_CODECS_LEN + 3 * NGX_LIVESTREAM_TRACK_LEN          \
      + 5 * NGX_LIVESTREAM_LLHLS_INT_LEN + NGX_LIVESTREAM_LLHLS_TIME_LEN)
+
+
+/* transfer characteristics */
+#define NGX_LIVESTREAM_LLHLS_PQ    16
+#define NGX_LIVESTREAM_LLHLS_HLG   18
 
 
 #define ngx_livestream_llhls_text(p, s)  ngx_cpymem(p, s, sizeof(s) - 1)
@@ -94,7 +99,9 @@ static u_char *ngx_livestream_llhls_audio_write(u_char *p,
     const ngx_livestream_llhls_rendition_t *r, ngx_uint_t first);
 static u_char *ngx_livestream_llhls_variant_write(u_char *p,
     const ngx_livestream_llhls_rendition_t *r,
-    const ngx_livestream_llhls_rendition_t *audio);
+    const ngx_livestream_llhls_rendition_t *audio, ngx_uint_t hdr);
+static u_char *ngx_livestream_llhls_range_write(u_char *p, uint32_t transfer);
+static ngx_uint_t ngx_livestream_llhls_hdr(uint32_t transfer);
 static void ngx_livestream_llhls_sort(ngx_livestream_llhls_rendition_t *r,
     ngx_uint_t n);
 static ngx_uint_t ngx_livestream_llhls_before(
@@ -408,15 +415,19 @@ u_char *
 ngx_livestream_llhls_multivariant_write(u_char *p,
     ngx_livestream_llhls_rendition_t *r, ngx_uint_t n)
 {
-    ngx_uint_t                               i, nvideo;
+    ngx_uint_t                               i, nvideo, hdr;
     const ngx_livestream_llhls_rendition_t  *audio;
 
     ngx_livestream_llhls_sort(r, n);
+
+    hdr = 0;
 
     for (nvideo = 0; nvideo < n; nvideo++) {
         if (r[nvideo].media != NGX_LIVESTREAM_VIDEO) {
             break;
         }
+
+        hdr |= ngx_livestream_llhls_hdr(r[nvideo].transfer);
     }
 
     audio = (nvideo < n) ? &r[nvideo] : NULL;
@@ -427,7 +438,7 @@ ngx_livestream_llhls_multivariant_write(u_char *p,
     if (nvideo == 0) {
 
         for (i = 0; i < n; i++) {
-            p = ngx_livestream_llhls_variant_write(p, &r[i], NULL);
+            p = ngx_livestream_llhls_variant_write(p, &r[i], NULL, 0);
         }
 
         return p;
@@ -438,7 +449,7 @@ ngx_livestream_llhls_multivariant_write(u_char *p,
     }
 
     for (i = 0; i < nvideo; i++) {
-        p = ngx_livestream_llhls_variant_write(p, &r[i], audio);
+        p = ngx_livestream_llhls_variant_write(p, &r[i], audio, hdr);
     }
 
     return p;
@@ -476,7 +487,7 @@ ngx_livestream_llhls_audio_write(u_char *p,
 static u_char *
 ngx_livestream_llhls_variant_write(u_char *p,
     const ngx_livestream_llhls_rendition_t *r,
-    const ngx_livestream_llhls_rendition_t *audio)
+    const ngx_livestream_llhls_rendition_t *audio, ngx_uint_t hdr)
 {
     uint64_t  bandwidth, average;
 
@@ -511,6 +522,12 @@ ngx_livestream_llhls_variant_write(u_char *p,
         p = ngx_livestream_llhls_time(p, (uint64_t) r->frame_rate * 1000) - 3;
     }
 
+    /* all have it, unless it goes without saying */
+
+    if (hdr) {
+        p = ngx_livestream_llhls_range_write(p, r->transfer);
+    }
+
     if (audio) {
         p = ngx_livestream_llhls_text(p, ",AUDIO=\"audio\"");
     }
@@ -523,6 +540,33 @@ ngx_livestream_llhls_variant_write(u_char *p,
     p = ngx_livestream_llhls_string(p, r->name);
 
     return ngx_livestream_llhls_text(p, "/playlist.m3u8\n");
+}
+
+
+static u_char *
+ngx_livestream_llhls_range_write(u_char *p, uint32_t transfer)
+{
+    p = ngx_livestream_llhls_text(p, ",VIDEO-RANGE=");
+
+    switch (transfer) {
+
+    case NGX_LIVESTREAM_LLHLS_PQ:
+        return ngx_livestream_llhls_text(p, "PQ");
+
+    case NGX_LIVESTREAM_LLHLS_HLG:
+        return ngx_livestream_llhls_text(p, "HLG");
+
+    default:
+        return ngx_livestream_llhls_text(p, "SDR");
+    }
+}
+
+
+static ngx_uint_t
+ngx_livestream_llhls_hdr(uint32_t transfer)
+{
+    return transfer == NGX_LIVESTREAM_LLHLS_PQ
+           || transfer == NGX_LIVESTREAM_LLHLS_HLG;
 }
 
 

@@ -43,6 +43,7 @@ typedef struct {
     uint32_t                 width;
     uint32_t                 height;
     uint32_t                 frame_rate;        /* per 1000 s; 0 unknown */
+    uint32_t                 transfer;          /* 16 PQ, 18 HLG */
     uint32_t                 channels;
     uint64_t                 bandwidth;         /* bit/s */
     uint64_t                 average;

@@ -377,6 +377,17 @@ test_multivariant(void)
         "360p/playlist.m3u8\n",
         "a ladder with audio");
 
+    r[0].transfer = 18;
+    r[1].transfer = 1;
+
+    p = ngx_livestream_llhls_multivariant_write((u_char *) text, r, 3);
+    *p = '\0';
+
+    tap_ok(strstr(text, "FRAME-RATE=29.970,VIDEO-RANGE=HLG,AUDIO="),
+           "a source of another range says so");
+    tap_ok(strstr(text, "RESOLUTION=640x360,VIDEO-RANGE=SDR,AUDIO="),
+           "and then its rungs say theirs");
+
     p = ngx_livestream_llhls_multivariant_write((u_char *) text, &r[2], 1);
     *p = '\0';
 
@@ -395,6 +406,7 @@ test_multivariant(void)
         r[i].media = i ? NGX_LIVESTREAM_VIDEO : NGX_LIVESTREAM_AUDIO;
         r[i].width = r[i].height = UINT32_MAX;
         r[i].frame_rate = r[i].channels = UINT32_MAX;
+        r[i].transfer = 18;
         r[i].bandwidth = r[i].average = INT64_MAX;
     }
 
