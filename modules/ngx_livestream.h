@@ -124,6 +124,8 @@ ngx_int_t ngx_livestream_ask(ngx_str_t *id, ngx_uint_t what);
 
 /* told by the packager, in the event loop */
 void ngx_livestream_stream_live(ngx_livestream_stream_t *s);
+/* of a live stream: what can be chosen from is another, store that */
+void ngx_livestream_stream_variants(ngx_livestream_stream_t *s);
 void ngx_livestream_stream_failed(ngx_livestream_stream_t *s,
     const char *reason);
 

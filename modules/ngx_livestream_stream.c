@@ -37,7 +37,8 @@ static void ngx_livestream_stream_announce(ngx_livestream_stream_t *s,
     const char *sql);
 static void ngx_livestream_stream_announced(
     ngx_livestream_store_result_t *r, void *data);
-static void ngx_livestream_stream_variants(ngx_livestream_stream_t *s);
+static void ngx_livestream_stream_variant(ngx_livestream_stream_t *s,
+    ngx_livestream_track_t *t, uint64_t audio);
 
 
 ngx_livestream_stream_kick_pt  ngx_livestream_stream_kick;
@@ -251,7 +252,6 @@ ngx_livestream_stream_live(ngx_livestream_stream_t *s)
                   &s->id, &s->title);
 
     ngx_livestream_stream_announce(s, ngx_livestream_sql_live);
-    ngx_livestream_stream_variants(s);
 
     ngx_livestream_bus_ring(s->sh);
 }
@@ -616,13 +616,12 @@ ngx_livestream_stream_tell(ngx_livestream_stream_t *s, const char *sql,
 }
 
 
-static void
+void
 ngx_livestream_stream_variants(ngx_livestream_stream_t *s)
 {
-    u_char                   buf[1024], *p;
     uint64_t                 audio;
-    ngx_str_t                params[12];
-    ngx_uint_t               i, n;
+    ngx_uint_t               i;
+    ngx_livestream_state_t   state;
     ngx_livestream_track_t  *t;
 
     (void) ngx_livestream_store_exec(ngx_livestream_sql_no_variants, &s->id, 1,
@@ -638,54 +637,67 @@ ngx_livestream_stream_variants(ngx_livestream_stream_t *s)
     for (i = 0; i < s->sh->ntracks; i++) {
         t = &s->sh->tracks[i];
 
-        if (t->media != NGX_LIVESTREAM_VIDEO) {
-            continue;
+        ngx_livestream_registry_begin(t, &state);
+
+        if (t->media == NGX_LIVESTREAM_VIDEO
+            && state.playable && !state.hidden)
+        {
+            ngx_livestream_stream_variant(s, t, audio);
         }
+    }
+}
 
-        p = buf;
-        n = 0;
 
-        params[n].data = p;
-        if (ngx_livestream_uuid(p) != NGX_OK) {
-            return;
-        }
-        params[n++].len = NGX_LIVESTREAM_ID_LEN;
-        p += NGX_LIVESTREAM_ID_LEN;
+static void
+ngx_livestream_stream_variant(ngx_livestream_stream_t *s,
+    ngx_livestream_track_t *t, uint64_t audio)
+{
+    u_char      buf[1024], *p;
+    ngx_str_t   params[12];
+    ngx_uint_t  n;
 
-        params[n++] = s->id;
+    p = buf;
+    n = 0;
+
+    params[n].data = p;
+    if (ngx_livestream_uuid(p) != NGX_OK) {
+        return;
+    }
+    params[n++].len = NGX_LIVESTREAM_ID_LEN;
+    p += NGX_LIVESTREAM_ID_LEN;
+
+    params[n++] = s->id;
 
 #define ngx_livestream_variant(...)                                           \
-        params[n].data = p;                                                   \
-        p = ngx_slprintf(p, buf + sizeof(buf), __VA_ARGS__);                  \
-        params[n].len = p - params[n].data;                                   \
-        n++
+    params[n].data = p;                                                       \
+    p = ngx_slprintf(p, buf + sizeof(buf), __VA_ARGS__);                      \
+    params[n].len = p - params[n].data;                                       \
+    n++
 
-        ngx_livestream_variant("%s", t->name);
-        ngx_livestream_variant("%uD", t->width);
-        ngx_livestream_variant("%uD", t->height);
-        ngx_livestream_variant("%uA", t->bandwidth);
-        ngx_livestream_variant("%uD.%03uD", t->frame_rate / 1000,
-                               t->frame_rate % 1000);
-        ngx_livestream_variant("%s", ngx_livestream_codec_name(t->codec));
-        ngx_livestream_variant("%uL", audio);
-        ngx_livestream_variant("/streams/%V/%s/playlist.m3u8", &s->id,
-                               t->name);
-        ngx_livestream_variant("segment-%%d.m4s");
+    ngx_livestream_variant("%s", t->name);
+    ngx_livestream_variant("%uD", t->width);
+    ngx_livestream_variant("%uD", t->height);
+    ngx_livestream_variant("%uA", t->bandwidth);
+    ngx_livestream_variant("%uD.%03uD", t->frame_rate / 1000,
+                           t->frame_rate % 1000);
+    ngx_livestream_variant("%s", ngx_livestream_codec_name(t->codec));
+    ngx_livestream_variant("%uL", audio);
+    ngx_livestream_variant("/streams/%V/%s/playlist.m3u8", &s->id, t->name);
+    ngx_livestream_variant("segment-%%d.m4s");
 
-        params[n].data = p;
-        p = ngx_livestream_rfc3339(p, ngx_livestream_now());
-        params[n].len = p - params[n].data;
-        n++;
+    params[n].data = p;
+    p = ngx_livestream_rfc3339(p, ngx_livestream_now());
+    params[n].len = p - params[n].data;
+    n++;
 
 #undef ngx_livestream_variant
 
-        if (ngx_livestream_store_exec(ngx_livestream_sql_variant, params, n,
-                                      NULL, NULL)
-            == NULL)
-        {
-            ngx_log_error(NGX_LOG_ERR, s->log, 0,
-                          "stream %V: variant \"%s\" could not be stored",
-                          &s->id, t->name);
-        }
+    if (ngx_livestream_store_exec(ngx_livestream_sql_variant, params, n, NULL,
+                                  NULL)
+        == NULL)
+    {
+        ngx_log_error(NGX_LOG_ERR, s->log, 0,
+                      "stream %V: variant \"%s\" could not be stored",
+                      &s->id, t->name);
     }
 }

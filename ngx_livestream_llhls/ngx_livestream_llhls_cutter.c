@@ -8,16 +8,19 @@
  *            |                |                  |
  *   cuts     msn 7            msn 8              msn 9
  *
- * One track leads, the video where there is one.  It is cut at key frames: the
+ * One track leads: of several of video the last one, which comes later than
+ * the others and is the last to be given up.  It is cut at key frames: the
  * first segment is one group of pictures (or a second of short ones), later
  * ones are as many as fit.  A group that would make a segment longer than the
- * target duration is cut without a key frame, for that duration is a promise.
- * Each cut is noted with its time, and the other tracks follow
+ * target duration is cut without a key frame, for that duration is a promise;
+ * or at one that other tracks do not have, which is the better choice of the
+ * two.  Each cut is noted with its time, and the other tracks follow
  * (ngx_livestream_llhls_follow.c).
  *
  * A leader of which nothing came while others went on is filled with gaps, so
  * that all playlists go on; these are cut by time.  A frame that comes late
- * for a gap is decoded behind it, while its pts stays.
+ * for a gap is decoded behind it, while its pts stays.  A leader that nobody
+ * makes any more hands over to the next one.
  *
  * Where the timeline is broken, or a codec changes, the segment ends in all
  * tracks and the next one is a discontinuity, which begins with a key frame;
@@ -34,16 +37,11 @@
 #define NGX_LIVESTREAM_LLHLS_FROZEN   2000000       /* us, and a part: a leader
                                                        that is filled with
                                                        gaps */
+#define NGX_LIVESTREAM_LLHLS_LAGGING  3000000       /* us, likewise: one that
+                                                       an encoder makes */
 #define NGX_LIVESTREAM_LLHLS_GONE     5000000       /* us, a leader that is
                                                        waited for */
 #define NGX_LIVESTREAM_LLHLS_HOLE     60000000      /* us, not to be filled */
-
-#define NGX_LIVESTREAM_LLHLS_FIRST    950000        /* us, of first segments */
-#define NGX_LIVESTREAM_LLHLS_LONGEST  30            /* s, of a first segment */
-#define NGX_LIVESTREAM_LLHLS_ROUND    400000        /* us, beyond the target
-                                                       duration: with what a
-                                                       follower's may be more,
-                                                       it is rounded down */
 
 
 static int ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
@@ -58,11 +56,8 @@ static int ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
-static unsigned ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_frame_t *f, int64_t us);
-static int64_t ngx_livestream_llhls_gop(ngx_livestream_llhls_cutter_t *c,
-    int64_t us);
-static int64_t ngx_livestream_llhls_limit(ngx_livestream_llhls_cutter_t *c);
+static int ngx_livestream_llhls_hand_over(ngx_livestream_llhls_cutter_t *c);
+static int ngx_livestream_llhls_lead_queued(ngx_livestream_llhls_cutter_t *c);
 static int ngx_livestream_llhls_cut(ngx_livestream_llhls_cutter_t *c,
     int64_t *dts, ngx_livestream_llhls_end_e end);
 static int ngx_livestream_llhls_start(ngx_livestream_llhls_cutter_t *c,
@@ -73,6 +68,45 @@ static int ngx_livestream_llhls_stop(ngx_livestream_llhls_cutter_t *c,
     int64_t us);
 static int ngx_livestream_llhls_finish(ngx_livestream_llhls_cutter_t *c,
     int64_t *dts, ngx_livestream_llhls_end_e end);
+
+
+/* a track that was not expected until now has time to come */
+
+int
+ngx_livestream_llhls_cutter_expect(ngx_livestream_llhls_cutter_t *c,
+    uint32_t expected)
+{
+    int                            rc;
+    unsigned                       i;
+    ngx_livestream_llhls_track_t  *t;
+
+    rc = 0;
+    c->expected = expected;
+
+    for (i = 0; rc == 0 && i < c->ntracks; i++) {
+        t = &c->tracks[i];
+
+        if (t->out == NULL || t->media != NGX_LIVESTREAM_VIDEO) {
+            continue;
+        }
+
+        if (i >= NGX_LIVESTREAM_PIPELINE_TRACKS
+            || (expected && !(expected & (uint32_t) 1 << i)))
+        {
+            t->gone = 1;
+            t->lost = 1;
+            rc = ngx_livestream_llhls_track_hide(t);
+            continue;
+        }
+
+        if (t->gone || t->codec == NULL) {
+            t->gone = 0;
+            t->fresh = c->horizon;
+        }
+    }
+
+    return rc;
+}
 
 
 int
@@ -97,11 +131,19 @@ ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
 
     t->newest = us;
 
+    if (c->leader->gone) {
+        rc = ngx_livestream_llhls_hand_over(c);
+        if (rc) {
+            return rc;
+        }
+    }
+
     if (t != c->leader
         && t->media == NGX_LIVESTREAM_VIDEO
-        && c->leader->media == NGX_LIVESTREAM_AUDIO)
+        && (c->leader->media == NGX_LIVESTREAM_AUDIO
+            || (c->leader->gone && !t->open && t->msn == c->msn)))
     {
-        if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
+        if (!ngx_livestream_llhls_is_key(f)) {
             return 0;
         }
 
@@ -145,7 +187,7 @@ ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c)
 
     c->horizon = INT64_MAX;
 
-    for (i = 0; rc == 0 && i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; rc == 0 && i < c->ntracks; i++) {
         t = &c->tracks[i];
 
         if (t->out && t != c->leader) {
@@ -169,7 +211,7 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
     t = c->leader;
     us = ngx_livestream_llhls_dts(f);
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; i < c->ntracks; i++) {
         c->tracks[i].ahead = 0;
     }
 
@@ -189,7 +231,7 @@ ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
 
     if (c->waiting) {
 
-        if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)
+        if (!ngx_livestream_llhls_is_key(f)
             || us + c->out.part_target < c->end)
         {
             return 0;
@@ -283,10 +325,12 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t)
 {
     int                            rc;
-    int64_t                        dts;
+    int64_t                        dts, frozen;
     ngx_livestream_llhls_track_t  *leader;
 
     leader = c->leader;
+    frozen = leader->encoded ? NGX_LIVESTREAM_LLHLS_LAGGING
+                             : NGX_LIVESTREAM_LLHLS_FROZEN;
 
     if (c->waiting) {
 
@@ -299,7 +343,7 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
         return 0;
     }
 
-    if (t->ahead <= NGX_LIVESTREAM_LLHLS_FROZEN + c->out.part_target) {
+    if (t->ahead <= frozen + c->out.part_target) {
         return 0;
     }
 
@@ -329,10 +373,10 @@ ngx_livestream_llhls_lead_on(ngx_livestream_llhls_cutter_t *c,
 
 
 /*
- * Video that comes to a stream led by audio, or audio where the video that
- * was to lead does not come.  The newest frame of t may be its first.  If that
- * is behind what the old leader has put out, both wait for a key frame that is
- * not.
+ * Video that comes to a stream led by audio or by a track that is gone, or
+ * audio where the video that was to lead does not come.  The newest frame of t
+ * may be its first.  If that is behind what the old leader has put out, both
+ * wait for a key frame that is not.
  */
 
 static int
@@ -362,6 +406,7 @@ ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
     }
 
     t->msn = c->msn;
+    t->lost = 0;
 
     c->leader->fresh = c->horizon;
     c->leader = t;
@@ -378,14 +423,61 @@ static int
 ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t)
 {
-    int                      rc;
-    ngx_livestream_frame_t  *f;
+    int  rc;
 
     rc = ngx_livestream_llhls_take_lead(c, t);
 
+    return rc ? rc : ngx_livestream_llhls_lead_queued(c);
+}
+
+
+/*
+ * The leader is gone: the last track of video that is expected and is where it
+ * was goes on in its place; while there is none, the first one that comes with
+ * a key frame will.
+ */
+
+static int
+ngx_livestream_llhls_hand_over(ngx_livestream_llhls_cutter_t *c)
+{
+    unsigned                       i;
+    ngx_livestream_llhls_track_t  *t;
+
+    for (i = c->ntracks; i > 0; i--) {
+        t = &c->tracks[i - 1];
+
+        if (t->out == NULL
+            || t->media != NGX_LIVESTREAM_VIDEO
+            || t->gone || t->lost || !t->open || t->msn != c->msn)
+        {
+            continue;
+        }
+
+        if (c->waiting) {
+            return ngx_livestream_llhls_relieve(c, t);
+        }
+
+        c->leader->fresh = c->horizon;
+        c->leader = t;
+
+        return ngx_livestream_llhls_lead_queued(c);
+    }
+
+    return 0;
+}
+
+
+static int
+ngx_livestream_llhls_lead_queued(ngx_livestream_llhls_cutter_t *c)
+{
+    int                      rc;
+    ngx_livestream_frame_t  *f;
+
+    rc = 0;
+
     while (rc == 0) {
 
-        f = ngx_livestream_llhls_follow_take(t);
+        f = ngx_livestream_llhls_follow_take(c->leader);
         if (f == NULL) {
             break;
         }
@@ -396,114 +488,6 @@ ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
     }
 
     return rc;
-}
-
-
-/* is a segment to begin with this frame? */
-
-static unsigned
-ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
-    ngx_livestream_frame_t *f, int64_t us)
-{
-    int64_t                        gop, delta, length, most;
-    unsigned                       brief;
-    ngx_livestream_llhls_track_t  *t;
-
-    t = c->leader;
-    gop = 0;
-
-    if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
-        gop = ngx_livestream_llhls_gop(c, us);
-    }
-
-    if (t->segment.nparts == 0 && t->nsamples == 0) {
-        return 0;
-    }
-
-    length = us - t->segment.start;
-
-    if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
-
-        if (c->asked) {
-            return 1;
-        }
-
-        /* 6.006 s are three groups of 2.002 s */
-
-        most = c->out.conf->segment_duration + gop / 8;
-
-        /* players begin, and go on after a break, with a whole segment */
-
-        brief = c->out.target_duration == 0
-                || (t->segment.flags & NGX_LIVESTREAM_LLHLS_DISCONTINUITY);
-
-        if (brief && length >= NGX_LIVESTREAM_LLHLS_FIRST) {
-            return 1;
-        }
-
-        if (c->out.target_duration ? length + gop > most : length >= most) {
-            return 1;
-        }
-    }
-
-    delta = ngx_livestream_llhls_us(t, t->delta);
-
-    if (length + delta <= ngx_livestream_llhls_limit(c)) {
-        return 0;
-    }
-
-    if (!c->noted && !(f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
-        c->noted = 1;
-        (void) ngx_livestream_llhls_note(t, "key frames are further apart than"
-                                         " the target duration, segments are"
-                                         " cut without one");
-    }
-
-    return 1;
-}
-
-
-/* the longest of the last groups of pictures, this key frame's before it */
-
-static int64_t
-ngx_livestream_llhls_gop(ngx_livestream_llhls_cutter_t *c, int64_t us)
-{
-    int64_t   longest;
-    unsigned  i, n;
-
-    c->gops[c->ngops++ % NGX_LIVESTREAM_LLHLS_GOPS] = us - c->key;
-    c->key = us;
-
-    n = c->ngops < NGX_LIVESTREAM_LLHLS_GOPS ? c->ngops
-                                             : NGX_LIVESTREAM_LLHLS_GOPS;
-    longest = 0;
-
-    for (i = 0; i < n; i++) {
-        if (c->gops[i] > longest) {
-            longest = c->gops[i];
-        }
-    }
-
-    return longest;
-}
-
-
-/* us, that a segment may be long */
-
-static int64_t
-ngx_livestream_llhls_limit(ngx_livestream_llhls_cutter_t *c)
-{
-    int64_t  most;
-
-    if (c->out.target_duration) {
-        return (int64_t) c->out.target_duration * 1000000
-               + NGX_LIVESTREAM_LLHLS_ROUND;
-    }
-
-    most = (int64_t) NGX_LIVESTREAM_LLHLS_LONGEST * 1000000;
-
-    return c->out.conf->segment_duration > most
-           ? c->out.conf->segment_duration : most;
 }
 
 
@@ -550,6 +534,7 @@ ngx_livestream_llhls_start(ngx_livestream_llhls_cutter_t *c,
 
     c->wall = f->wall + c->shift;
     c->key = ngx_livestream_llhls_dts(f);
+    c->idr = c->key;
 
     return ngx_livestream_llhls_begin(c, f->dts > t->start ? f->dts
                                                            : t->start);
@@ -566,7 +551,7 @@ ngx_livestream_llhls_begin(ngx_livestream_llhls_cutter_t *c, int64_t dts)
 
     /* the oldest cut makes room for this one */
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; i < c->ntracks; i++) {
         t = &c->tracks[i];
 
         if (t->out && t != c->leader

@@ -15,7 +15,8 @@
 #include "ngx_livestream_llhls_track.h"
 
 
-#define NGX_LIVESTREAM_LLHLS_TRACKS  2      /* numbers of frames' tracks */
+/* those of frames by their numbers, then those that nobody makes any more */
+#define NGX_LIVESTREAM_LLHLS_TRACKS  (2 * NGX_LIVESTREAM_PIPELINE_TRACKS)
 #define NGX_LIVESTREAM_LLHLS_CUTS    64
 #define NGX_LIVESTREAM_LLHLS_GOPS    4
 
@@ -46,6 +47,10 @@ typedef struct {
     ngx_livestream_llhls_track_t    tracks[NGX_LIVESTREAM_LLHLS_TRACKS];
                                                 /* out is NULL: none */
     ngx_livestream_llhls_track_t   *leader;
+    unsigned                 ntracks;           /* that have a place */
+    uint32_t                 expected;          /* tracks of video that are
+                                                   to come, a bit each; 0:
+                                                   nothing is known of that */
 
     uint64_t                 msn;               /* of the newest cut */
     ngx_livestream_llhls_cut_t  cuts[NGX_LIVESTREAM_LLHLS_CUTS];
@@ -62,11 +67,23 @@ typedef struct {
     unsigned                 asked:1;           /* cut at the next key frame */
     unsigned                 noted:1;
 
-    int64_t                  key;               /* us, the newest key frame */
+    int64_t                  idr;               /* us, the newest key frame */
+    int64_t                  key;               /* us, the newest at which a
+                                                   segment may begin */
     unsigned                 ngops;
     int64_t                  gops[NGX_LIVESTREAM_LLHLS_GOPS];
 } ngx_livestream_llhls_cutter_t;
 
+
+/* may a segment begin with it, in all tracks */
+#define ngx_livestream_llhls_is_key(f)                                       \
+    (((f)->flags & (NGX_LIVESTREAM_FRAME_KEY|NGX_LIVESTREAM_FRAME_NO_CUT))    \
+     == NGX_LIVESTREAM_FRAME_KEY)
+
+
+/* which tracks are to come from now on */
+int ngx_livestream_llhls_cutter_expect(ngx_livestream_llhls_cutter_t *c,
+    uint32_t expected);
 
 /* borrowed frame */
 int ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
@@ -74,6 +91,23 @@ int ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
 
 /* no frame will follow: all tracks end with a whole segment of one MSN */
 int ngx_livestream_llhls_cutter_flush(ngx_livestream_llhls_cutter_t *c);
+
+
+/*
+ * When the leader's segment is to end: for the cutter.
+ */
+
+#define NGX_LIVESTREAM_LLHLS_ROUND    400000        /* us, beyond the target
+                                                       duration: with what a
+                                                       follower's may be more,
+                                                       it is rounded down */
+
+/* is one to begin with this frame, at us? */
+unsigned ngx_livestream_llhls_due(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_frame_t *f, int64_t us);
+
+/* us, that one may be long */
+int64_t ngx_livestream_llhls_limit(ngx_livestream_llhls_cutter_t *c);
 
 
 /*

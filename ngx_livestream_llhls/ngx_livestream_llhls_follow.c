@@ -16,8 +16,9 @@
  * NGX_LIVESTREAM_LLHLS_SKEW is dropped.
  *
  * A track of which nothing came while the leader moved on is filled with gaps,
- * so that its playlist goes on too, with the same media sequence numbers.
- * What comes late for a gap is dropped.
+ * so that its playlist goes on too, with the same media sequence numbers; one
+ * that nobody makes any more, at once.  What comes late for a gap is dropped,
+ * and video goes on with the next key frame then.
  *
  * A new codec has to wait for a discontinuity, which the leader is asked for:
  * up to then the track's frames are dropped.
@@ -37,6 +38,8 @@
 #define NGX_LIVESTREAM_LLHLS_NEAR     90000         /* us, from a cut */
 #define NGX_LIVESTREAM_LLHLS_ABSENT   1000000       /* us, and a part: silence
                                                        while others go on */
+#define NGX_LIVESTREAM_LLHLS_LATE     3000000       /* us, likewise: of one
+                                                       that an encoder makes */
 
 
 struct ngx_livestream_llhls_queued_s {
@@ -49,10 +52,13 @@ static int ngx_livestream_llhls_follow_queue(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t, ngx_livestream_frame_t *f, int64_t end);
+static int ngx_livestream_llhls_lose(ngx_livestream_llhls_track_t *t);
+static unsigned ngx_livestream_llhls_absent(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t);
 static void ngx_livestream_llhls_ask(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_follow_close(ngx_livestream_llhls_track_t *t,
-    int64_t end);
+    int64_t end, int64_t most);
 static int ngx_livestream_llhls_fill(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 
@@ -66,7 +72,7 @@ ngx_livestream_llhls_follow_later(ngx_livestream_llhls_cutter_t *c,
     if (t->nqueued == NGX_LIVESTREAM_LLHLS_QUEUE
         || t->newest - c->horizon > NGX_LIVESTREAM_LLHLS_SKEW)
     {
-        return 0;
+        return ngx_livestream_llhls_lose(t);
     }
 
     q = malloc(sizeof(ngx_livestream_llhls_queued_t));
@@ -120,7 +126,7 @@ ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c)
     unsigned                       i;
     ngx_livestream_llhls_track_t  *t;
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; i < c->ntracks; i++) {
         t = &c->tracks[i];
 
         if (t->out == NULL || t == c->leader) {
@@ -129,10 +135,7 @@ ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c)
 
         rc = ngx_livestream_llhls_follow_queue(c, t);
 
-        if (rc == 0
-            && c->horizon - t->fresh
-               > NGX_LIVESTREAM_LLHLS_ABSENT + c->out.part_target)
-        {
+        if (rc == 0 && ngx_livestream_llhls_absent(c, t)) {
             rc = ngx_livestream_llhls_fill(c, t);
         }
 
@@ -142,6 +145,23 @@ ngx_livestream_llhls_follow(ngx_livestream_llhls_cutter_t *c)
     }
 
     return 0;
+}
+
+
+static unsigned
+ngx_livestream_llhls_absent(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t)
+{
+    int64_t  most;
+
+    if (t->gone) {
+        return t->first == NULL;
+    }
+
+    most = t->encoded ? NGX_LIVESTREAM_LLHLS_LATE
+                      : NGX_LIVESTREAM_LLHLS_ABSENT;
+
+    return c->horizon - t->fresh > most + c->out.part_target;
 }
 
 
@@ -206,12 +226,12 @@ ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
     }
 
     if (!t->open || us >= end) {
-        return 0;
+        return ngx_livestream_llhls_lose(t);
     }
 
     if (t->hash != f->codec->hash) {
         ngx_livestream_llhls_ask(c, t);
-        return 0;
+        return ngx_livestream_llhls_lose(t);
     }
 
     rc = ngx_livestream_llhls_track_codec(t, f->codec, t->msn);
@@ -220,10 +240,39 @@ ngx_livestream_llhls_follow_frame(ngx_livestream_llhls_cutter_t *c,
     }
 
     if (f->dts < ngx_livestream_llhls_track_next(t)) {
-        return 0;
+        return ngx_livestream_llhls_lose(t);
+    }
+
+    if (t->lost) {
+
+        if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
+            return ngx_livestream_llhls_track_fill(t, f->dts);
+        }
+
+        t->lost = 0;
+
+        if (us - ngx_livestream_llhls_us(t, t->start)
+            > NGX_LIVESTREAM_LLHLS_NEAR)
+        {
+            rc = ngx_livestream_llhls_track_skip(t, f->dts);
+            if (rc) {
+                return rc;
+            }
+        }
     }
 
     return ngx_livestream_llhls_track_append(t, f, f->dts);
+}
+
+
+/* a frame is dropped, or may have been */
+
+static int
+ngx_livestream_llhls_lose(ngx_livestream_llhls_track_t *t)
+{
+    t->lost = (t->media == NGX_LIVESTREAM_VIDEO);
+
+    return 0;
 }
 
 
@@ -262,10 +311,13 @@ ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
 
     if (t->open && (cut->flags & NGX_LIVESTREAM_LLHLS_DISCONTINUITY)) {
 
-        rc = ngx_livestream_llhls_follow_close(t, cut->end);
+        rc = ngx_livestream_llhls_follow_close(t, cut->end,
+                                f ? ngx_livestream_llhls_dts(f) : INT64_MAX);
         if (rc) {
             return rc;
         }
+
+        (void) ngx_livestream_llhls_lose(t);
     }
 
     if (f && (!t->open || t->hash == f->codec->hash)) {
@@ -312,12 +364,13 @@ ngx_livestream_llhls_follow_cut(ngx_livestream_llhls_cutter_t *c,
 
 
 /*
- * The segment ends for good at about `end`: at its last sample, if that is
- * near, or with a gap.
+ * The segment ends for good at about `end`: with its last sample, if that is
+ * near, or with a gap; and at `most`, where the next frame is.
  */
 
 static int
-ngx_livestream_llhls_follow_close(ngx_livestream_llhls_track_t *t, int64_t end)
+ngx_livestream_llhls_follow_close(ngx_livestream_llhls_track_t *t, int64_t end,
+    int64_t most)
 {
     int      rc;
     int64_t  at, dts;
@@ -327,6 +380,10 @@ ngx_livestream_llhls_follow_close(ngx_livestream_llhls_track_t *t, int64_t end)
 
     if (dts - at <= t->target && at > t->start) {
         dts = at;
+    }
+
+    if (ngx_livestream_llhls_us(t, dts) > most) {
+        dts = ngx_livestream_llhls_ticks(t, most);
     }
 
     at = ngx_livestream_llhls_track_least(t);
@@ -355,7 +412,7 @@ ngx_livestream_llhls_follow_end(ngx_livestream_llhls_cutter_t *c,
     }
 
     if (rc == 0 && t->open) {
-        rc = ngx_livestream_llhls_follow_close(t, us);
+        rc = ngx_livestream_llhls_follow_close(t, us, INT64_MAX);
     }
 
     return rc;

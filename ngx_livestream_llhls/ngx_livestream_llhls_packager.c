@@ -10,12 +10,13 @@
  *
  * The first frames are held back until it is known which tracks there are and
  * how long their frames are, which PART-TARGET depends on: until there is half
- * a second of all that metadata promised, or NGX_LIVESTREAM_LLHLS_PROBE of
- * something where it promised nothing, or NGX_LIVESTREAM_LLHLS_PROMISED.  A
+ * a second of all that metadata promised, and of all video that the stages
+ * before this one are going to make, or NGX_LIVESTREAM_LLHLS_PROBE of
+ * something where nothing was promised, or NGX_LIVESTREAM_LLHLS_PROMISED.  A
  * stream that is continued knows its tracks and its PART-TARGET, and waits for
  * the former only.
  *
- * What turns up later is added then; video that does takes the lead.
+ * What turns up later is added then; the first video that does takes the lead.
  *
  * Pipeline thread.
  */
@@ -26,19 +27,18 @@
 #include <string.h>
 
 #include "ngx_livestream_llhls_cutter.h"
+#include "ngx_livestream_llhls_rate.h"
 
 
 #define NGX_LIVESTREAM_LLHLS_ENOUGH    500000       /* us */
 #define NGX_LIVESTREAM_LLHLS_PROBE     1000000
 #define NGX_LIVESTREAM_LLHLS_PROMISED  3000000
 
-#define NGX_LIVESTREAM_LLHLS_FRAMES    512
 #define NGX_LIVESTREAM_LLHLS_BYTES     (16 * 1024 * 1024)
 #define NGX_LIVESTREAM_LLHLS_SPACINGS  8            /* between video frames,
                                                        for a rate */
-
-#define NGX_LIVESTREAM_LLHLS_MAX_PART  5000         /* ms */
-#define NGX_LIVESTREAM_LLHLS_ROUNDED   50           /* us, of a part */
+#define NGX_LIVESTREAM_LLHLS_ENCODED   2            /* number of the first
+                                                       track of an encoder */
 
 
 typedef struct {
@@ -63,20 +63,22 @@ static void ngx_livestream_llhls_close(void *ctx);
 
 static unsigned ngx_livestream_llhls_probed(
     ngx_livestream_llhls_packager_t *pk);
+static unsigned ngx_livestream_llhls_seen(const unsigned *seen,
+    const ngx_livestream_pipeline_conf_t *conf, uint32_t expected,
+    ngx_livestream_media_e media);
 static int ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk);
 static int64_t ngx_livestream_llhls_shift(
     const ngx_livestream_pipeline_conf_t *conf, ngx_livestream_frame_t *f);
 static int ngx_livestream_llhls_continue(ngx_livestream_llhls_packager_t *pk);
+static ngx_livestream_llhls_track_t *ngx_livestream_llhls_place(
+    ngx_livestream_llhls_cutter_t *c, const char *name);
+static int ngx_livestream_llhls_create_track(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t, const char *name,
+    ngx_livestream_media_e media);
 static int ngx_livestream_llhls_add(ngx_livestream_llhls_packager_t *pk,
     ngx_livestream_frame_t *f);
-static int64_t ngx_livestream_llhls_spacing(
-    ngx_livestream_llhls_packager_t *pk, unsigned track);
-static int ngx_livestream_llhls_spacing_compare(const void *one,
-    const void *two);
-static int64_t ngx_livestream_llhls_part_target(
-    ngx_livestream_llhls_packager_t *pk);
-static uint32_t ngx_livestream_llhls_frame_rate(
-    ngx_livestream_llhls_packager_t *pk);
+static uint64_t ngx_livestream_llhls_join(ngx_livestream_llhls_cutter_t *c,
+    int64_t us);
 
 
 const ngx_livestream_stage_t  ngx_livestream_llhls_packager = {
@@ -86,15 +88,6 @@ const ngx_livestream_stage_t  ngx_livestream_llhls_packager = {
     ngx_livestream_llhls_flush,
     ngx_livestream_llhls_close,
     NULL
-};
-
-
-static const struct {
-    const char              *name;
-    ngx_livestream_media_e   media;
-} ngx_livestream_llhls_tracks[NGX_LIVESTREAM_LLHLS_TRACKS] = {
-    { "source", NGX_LIVESTREAM_VIDEO },
-    { "audio", NGX_LIVESTREAM_AUDIO }
 };
 
 
@@ -120,6 +113,7 @@ ngx_livestream_llhls_open(ngx_livestream_pipeline_t *p,
     c->out.part_target = conf->part_target;
     c->out.tail = &c->out.held;
 
+    c->ntracks = NGX_LIVESTREAM_PIPELINE_TRACKS;
     c->msn = conf->msn - 1;
     c->waiting = 1;
 
@@ -137,13 +131,18 @@ ngx_livestream_llhls_frame(ngx_livestream_pipeline_t *p, void *ctx,
 {
     ngx_livestream_llhls_packager_t *pk = ctx;
 
-    int                             rc;
-    ngx_livestream_llhls_cutter_t  *c;
+    int                                    rc;
+    uint32_t                               expected;
+    ngx_livestream_llhls_track_t          *t;
+    ngx_livestream_llhls_cutter_t         *c;
+    const ngx_livestream_pipeline_conf_t  *conf;
 
-    (void) p;
+    c = &pk->cutter;
+    conf = c->out.conf;
 
-    if (f->track >= NGX_LIVESTREAM_LLHLS_TRACKS
-        || f->codec->media != ngx_livestream_llhls_tracks[f->track].media
+    if (f->track >= NGX_LIVESTREAM_PIPELINE_TRACKS
+        || conf->outputs[f->track].name[0] == '\0'
+        || f->codec->media != conf->outputs[f->track].media
         || f->size == 0
         || f->dts < 0)
     {
@@ -158,14 +157,27 @@ ngx_livestream_llhls_frame(ngx_livestream_pipeline_t *p, void *ctx,
                ? ngx_livestream_llhls_begin_all(pk) : 0;
     }
 
-    c = &pk->cutter;
+    expected = ngx_livestream_pipeline_expected(p);
 
-    if (c->tracks[f->track].out == NULL || c->leader == NULL) {
-        rc = ngx_livestream_llhls_add(pk, f);
-
-        if (rc || c->tracks[f->track].out == NULL || c->leader == NULL) {
+    if (expected != c->expected) {
+        rc = ngx_livestream_llhls_cutter_expect(c, expected);
+        if (rc) {
             return rc;
         }
+    }
+
+    t = &c->tracks[f->track];
+
+    if (t->out == NULL || c->leader == NULL) {
+        rc = ngx_livestream_llhls_add(pk, f);
+
+        if (rc || t->out == NULL || c->leader == NULL) {
+            return rc;
+        }
+    }
+
+    if (t->gone) {
+        return 0;
     }
 
     rc = ngx_livestream_llhls_cutter_frame(c, f);
@@ -191,7 +203,7 @@ ngx_livestream_llhls_rest(ngx_livestream_llhls_cutter_t *c)
 
     rest = INT64_MAX;
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; i < c->ntracks; i++) {
         t = &c->tracks[i];
 
         if (t->out == NULL) {
@@ -246,7 +258,7 @@ ngx_livestream_llhls_close(void *ctx)
         ngx_livestream_frame_unref(pk->frames[i]);
     }
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; i < pk->cutter.ntracks; i++) {
         t = &pk->cutter.tracks[i];
 
         if (t->out) {
@@ -273,14 +285,15 @@ static unsigned
 ngx_livestream_llhls_probed(ngx_livestream_llhls_packager_t *pk)
 {
     int64_t                                us, first, last;
-    unsigned                               i, seen[2], promised, enough;
+    uint32_t                               expected, has_video;
+    unsigned                               i, video, audio, promised, enough;
+    unsigned                               seen[
+                                              NGX_LIVESTREAM_PIPELINE_TRACKS];
     ngx_livestream_frame_t                *f;
     const ngx_livestream_pipeline_conf_t  *conf;
 
     conf = pk->cutter.out.conf;
-
-    seen[NGX_LIVESTREAM_VIDEO] = 0;
-    seen[NGX_LIVESTREAM_AUDIO] = 0;
+    memset(seen, 0, sizeof(seen));
 
     first = INT64_MAX;
     last = INT64_MIN;
@@ -294,8 +307,8 @@ ngx_livestream_llhls_probed(ngx_livestream_llhls_packager_t *pk)
 
         /* video is there with its first key frame */
 
-        if (seen[f->codec->media] || (f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
-            seen[f->codec->media]++;
+        if (seen[f->track] || (f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
+            seen[f->track]++;
         }
     }
 
@@ -306,11 +319,15 @@ ngx_livestream_llhls_probed(ngx_livestream_llhls_packager_t *pk)
         return 1;
     }
 
-    promised = (conf->has_video != 1 || seen[NGX_LIVESTREAM_VIDEO])
-               && (conf->has_audio != 1 || seen[NGX_LIVESTREAM_AUDIO]);
+    expected = ngx_livestream_pipeline_expected(pk->cutter.out.pipeline);
+    has_video = expected ? 1 : conf->has_video;
 
-    enough = (conf->has_video == 0 || seen[NGX_LIVESTREAM_VIDEO])
-             && (conf->has_audio == 0 || seen[NGX_LIVESTREAM_AUDIO]);
+    video = ngx_livestream_llhls_seen(seen, conf, expected,
+                                      NGX_LIVESTREAM_VIDEO);
+    audio = ngx_livestream_llhls_seen(seen, conf, 0, NGX_LIVESTREAM_AUDIO);
+
+    promised = (has_video != 1 || video) && (conf->has_audio != 1 || audio);
+    enough = (has_video == 0 || video) && (conf->has_audio == 0 || audio);
 
     if (conf->part_target) {
         return enough
@@ -319,7 +336,7 @@ ngx_livestream_llhls_probed(ngx_livestream_llhls_packager_t *pk)
 
     /* a spacing is needed, several are better */
 
-    if (seen[NGX_LIVESTREAM_VIDEO] == 1 || !promised) {
+    if (video == 1 || !promised) {
         return 0;
     }
 
@@ -329,8 +346,34 @@ ngx_livestream_llhls_probed(ngx_livestream_llhls_packager_t *pk)
 
     return enough
            && last - first >= NGX_LIVESTREAM_LLHLS_ENOUGH
-           && (seen[NGX_LIVESTREAM_VIDEO] == 0
-               || seen[NGX_LIVESTREAM_VIDEO] > NGX_LIVESTREAM_LLHLS_SPACINGS);
+           && (video == 0 || video > NGX_LIVESTREAM_LLHLS_SPACINGS);
+}
+
+
+/* frames of the expected track that has fewest, or of that which has most */
+
+static unsigned
+ngx_livestream_llhls_seen(const unsigned *seen,
+    const ngx_livestream_pipeline_conf_t *conf, uint32_t expected,
+    ngx_livestream_media_e media)
+{
+    unsigned  i, most, least;
+
+    most = 0;
+    least = NGX_LIVESTREAM_LLHLS_FRAMES;
+
+    for (i = 0; i < NGX_LIVESTREAM_PIPELINE_TRACKS; i++) {
+
+        if (conf->outputs[i].media == media && seen[i] > most) {
+            most = seen[i];
+        }
+
+        if ((expected & (uint32_t) 1 << i) && seen[i] < least) {
+            least = seen[i];
+        }
+    }
+
+    return expected ? least : most;
 }
 
 
@@ -350,8 +393,11 @@ ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk)
     c = &pk->cutter;
 
     if (c->out.part_target == 0) {
-        c->out.part_target = ngx_livestream_llhls_part_target(pk);
+        c->out.part_target = ngx_livestream_llhls_part_target(c->out.conf,
+                                                     pk->frames, pk->nframes);
     }
+
+    c->expected = ngx_livestream_pipeline_expected(c->out.pipeline);
 
     rc = ngx_livestream_llhls_continue(pk);
 
@@ -370,12 +416,17 @@ ngx_livestream_llhls_begin_all(ngx_livestream_llhls_packager_t *pk)
         rc = ngx_livestream_llhls_add(pk, f);
     }
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
+    for (i = 0; i < c->ntracks; i++) {
         c->tracks[i].newest = first;
         c->tracks[i].fresh = first;
     }
 
-    c->horizon = first;
+    /* the first frames of all are still to come */
+    c->horizon = first - 1;
+
+    if (rc == 0) {
+        rc = ngx_livestream_llhls_cutter_expect(c, c->expected);
+    }
 
     for (i = 0; i < pk->nframes; i++) {
 
@@ -420,31 +471,19 @@ static int
 ngx_livestream_llhls_continue(ngx_livestream_llhls_packager_t *pk)
 {
     int                                    rc;
-    unsigned                               i, n;
+    unsigned                               n;
     ngx_livestream_llhls_track_t          *t;
+    ngx_livestream_llhls_cutter_t         *c;
     const ngx_livestream_pipeline_conf_t  *conf;
 
-    conf = pk->cutter.out.conf;
+    c = &pk->cutter;
+    conf = c->out.conf;
 
     for (n = 0; n < conf->ntracks; n++) {
 
-        for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
-            if (strcmp(ngx_livestream_llhls_tracks[i].name,
-                       conf->tracks[n].name)
-                == 0)
-            {
-                break;
-            }
-        }
+        t = ngx_livestream_llhls_place(c, conf->tracks[n].name);
 
-        if (i == NGX_LIVESTREAM_LLHLS_TRACKS) {
-            continue;
-        }
-
-        t = &pk->cutter.tracks[i];
-
-        rc = ngx_livestream_llhls_track_create(t, &pk->cutter.out,
-                                               conf->tracks[n].name,
+        rc = ngx_livestream_llhls_create_track(c, t, conf->tracks[n].name,
                                                conf->tracks[n].media);
         if (rc) {
             return rc;
@@ -452,10 +491,39 @@ ngx_livestream_llhls_continue(ngx_livestream_llhls_packager_t *pk)
 
         t->hash = conf->tracks[n].config_hash;
         t->init = conf->tracks[n].init;
-        t->msn = pk->cutter.msn;
+        t->msn = c->msn;
     }
 
     return 0;
+}
+
+
+/* a track that frames no longer have a number for goes on behind the others */
+
+static ngx_livestream_llhls_track_t *
+ngx_livestream_llhls_place(ngx_livestream_llhls_cutter_t *c, const char *name)
+{
+    unsigned  i;
+
+    for (i = 0; i < NGX_LIVESTREAM_PIPELINE_TRACKS; i++) {
+        if (strcmp(c->out.conf->outputs[i].name, name) == 0) {
+            return &c->tracks[i];
+        }
+    }
+
+    return &c->tracks[c->ntracks++];
+}
+
+
+static int
+ngx_livestream_llhls_create_track(ngx_livestream_llhls_cutter_t *c,
+    ngx_livestream_llhls_track_t *t, const char *name,
+    ngx_livestream_media_e media)
+{
+    t->encoded = (media == NGX_LIVESTREAM_VIDEO
+                  && t - c->tracks >= NGX_LIVESTREAM_LLHLS_ENCODED);
+
+    return ngx_livestream_llhls_track_create(t, &c->out, name, media);
 }
 
 
@@ -479,22 +547,33 @@ ngx_livestream_llhls_add(ngx_livestream_llhls_packager_t *pk,
         return 0;
     }
 
+    if (f->codec->media == NGX_LIVESTREAM_VIDEO
+        && c->expected && !(c->expected & (uint32_t) 1 << f->track))
+    {
+        return 0;
+    }
+
     if (t->out == NULL) {
 
-        rc = ngx_livestream_llhls_track_create(t, &c->out,
-                                 ngx_livestream_llhls_tracks[f->track].name,
-                                 f->codec->media);
+        if (c->out.total == NGX_LIVESTREAM_PIPELINE_TRACKS) {
+            return 0;
+        }
+
+        rc = ngx_livestream_llhls_create_track(c, t,
+                                        c->out.conf->outputs[f->track].name,
+                                        f->codec->media);
         if (rc) {
             return rc;
         }
 
-        t->msn = c->msn;
+        t->newest = ngx_livestream_llhls_dts(f);
+        t->msn = ngx_livestream_llhls_join(c, t->newest);
         t->fresh = c->horizon;
-        t->newest = ngx_livestream_ticks_to_us(f->dts, f->codec->timescale);
     }
 
     if (c->leader == NULL
-        || (pk->nframes && f->codec->media == NGX_LIVESTREAM_VIDEO))
+        || (pk->nframes && f->codec->media == NGX_LIVESTREAM_VIDEO
+            && (c->leader->media == NGX_LIVESTREAM_AUDIO || t > c->leader)))
     {
         c->leader = t;
     }
@@ -503,189 +582,39 @@ ngx_livestream_llhls_add(ngx_livestream_llhls_packager_t *pk,
         return 0;
     }
 
-    if (f->codec->media == NGX_LIVESTREAM_VIDEO) {
-        t->frame_rate = ngx_livestream_llhls_frame_rate(pk);
-    }
-
     /* where the codec is another than it was, the next cut brings it */
 
     if (t->hash && t->hash != f->codec->hash) {
         return 0;
     }
 
-    return ngx_livestream_llhls_track_codec(t, f->codec, c->msn + 1);
-}
-
-
-/* us between the frames of a track: their median, or 0 */
-
-static int64_t
-ngx_livestream_llhls_spacing(ngx_livestream_llhls_packager_t *pk,
-    unsigned track)
-{
-    int64_t                  us, last, list[NGX_LIVESTREAM_LLHLS_FRAMES];
-    unsigned                 i, n;
-    ngx_livestream_frame_t  *f;
-
-    n = 0;
-    last = -1;
-
-    for (i = 0; i < pk->nframes; i++) {
-        f = pk->frames[i];
-
-        if (f->track != track) {
-            continue;
-        }
-
-        if (f->codec->frame_samples) {
-            return ngx_livestream_ticks_to_us(f->codec->frame_samples,
-                                              f->codec->timescale);
-        }
-
-        us = ngx_livestream_ticks_to_us(f->dts, f->codec->timescale);
-
-        if (last != -1 && us > last) {
-            list[n++] = us - last;
-        }
-
-        last = us;
-    }
-
-    if (n == 0) {
-        return 0;
-    }
-
-    qsort(list, n, sizeof(int64_t), ngx_livestream_llhls_spacing_compare);
-
-    return list[n / 2];
-}
-
-
-static int
-ngx_livestream_llhls_spacing_compare(const void *one, const void *two)
-{
-    int64_t  a, b;
-
-    a = *(const int64_t *) one;
-    b = *(const int64_t *) two;
-
-    return (a > b) - (a < b);
+    return ngx_livestream_llhls_track_codec(t, f->codec, t->msn + 1);
 }
 
 
 /*
- * The least PART-TARGET, in whole milliseconds, into which as many frames of
- * each track fit as are part_duration long, and of which they fill 86 %.
- * Parts that were a little shorter than part_duration would leave a crumb at
- * the end of each segment, which players that are busy do not fetch in time.
+ * The segment before the first one of a new track: of video that comes with
+ * others, but later, the one before the cut that it came with.
  */
 
-static int64_t
-ngx_livestream_llhls_part_target(ngx_livestream_llhls_packager_t *pk)
+static uint64_t
+ngx_livestream_llhls_join(ngx_livestream_llhls_cutter_t *c, int64_t us)
 {
-    int64_t                                ms, us, fit, least;
-    int64_t                                spacing[
-                                                  NGX_LIVESTREAM_LLHLS_TRACKS];
-    unsigned                               i;
-    uint32_t                               rate;
-    const ngx_livestream_pipeline_conf_t  *conf;
+    uint64_t                     msn;
+    ngx_livestream_llhls_cut_t  *cut;
 
-    conf = pk->cutter.out.conf;
-
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
-        spacing[i] = ngx_livestream_llhls_spacing(pk, i);
+    if (c->waiting || c->leader->media == NGX_LIVESTREAM_AUDIO) {
+        return c->msn;
     }
 
-    rate = ngx_livestream_llhls_frame_rate(pk);
+    for (msn = c->msn; msn + 1 != c->out.conf->msn; msn--) {
 
-    if (spacing[0] && rate) {
-        spacing[0] = 1000000000 / rate;
-    }
+        cut = &c->cuts[msn % NGX_LIVESTREAM_LLHLS_CUTS];
 
-    /* a segment of one part has no crumbs */
-
-    least = conf->part_duration <= conf->segment_duration / 2
-            ? conf->part_duration : 0;
-
-    ms = (conf->part_duration + 999) / 1000;
-
-    for ( /* void */ ; ms < NGX_LIVESTREAM_LLHLS_MAX_PART; ms++) {
-        us = ms * 1000;
-
-        for (i = 0; i < NGX_LIVESTREAM_LLHLS_TRACKS; i++) {
-
-            if (spacing[i] == 0) {
-                continue;
-            }
-
-            /* whole microseconds of a frame may be short of the truth */
-
-            fit = (us + NGX_LIVESTREAM_LLHLS_ROUNDED) / spacing[i]
-                  * spacing[i] + NGX_LIVESTREAM_LLHLS_ROUNDED;
-
-            if (fit < least || fit < us * 86 / 100) {
-                break;
-            }
-        }
-
-        if (i == NGX_LIVESTREAM_LLHLS_TRACKS) {
+        if (cut->msn != msn || cut->time < us) {
             break;
         }
     }
 
-    return ms * 1000;
-}
-
-
-/*
- * Per 1000 s: what metadata says, unless the frames say otherwise; then a rate
- * that cameras have, if it is near, as few frames in whole milliseconds tell
- * it no better.
- */
-
-static uint32_t
-ngx_livestream_llhls_frame_rate(ngx_livestream_llhls_packager_t *pk)
-{
-    int64_t   rate, told;
-    int64_t   first, last;
-    unsigned  i, n, nearest;
-
-    static const int64_t  rates[] = {
-        1000, 2000, 5000, 6000, 7500, 8000, 10000, 12000, 12500, 15000, 20000,
-        23976, 24000, 25000, 29970, 30000, 48000, 50000, 59940, 60000, 90000,
-        100000, 120000
-    };
-
-    told = pk->cutter.out.conf->frame_rate;
-
-    first = -1;
-    last = -1;
-    n = 0;
-
-    for (i = 0; i < pk->nframes; i++) {
-        if (pk->frames[i]->track == 0) {
-            last = pk->frames[i]->dts;
-            first = n++ ? first : last;
-        }
-    }
-
-    if (last <= first) {
-        return told;
-    }
-
-    rate = (int64_t) (n - 1) * 90000 * 1000 / (last - first);
-
-    if (told && told > rate * 95 / 100 && told < rate * 105 / 100) {
-        return told;
-    }
-
-    nearest = 0;
-
-    for (i = 1; i < sizeof(rates) / sizeof(rates[0]); i++) {
-        if (llabs(rates[i] - rate) < llabs(rates[nearest] - rate)) {
-            nearest = i;
-        }
-    }
-
-    return llabs(rates[nearest] - rate) < rate / 200 ? rates[nearest] : rate;
+    return msn;
 }

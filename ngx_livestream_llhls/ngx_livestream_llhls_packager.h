@@ -29,6 +29,7 @@ typedef enum {
     NGX_LIVESTREAM_LLHLS_OPEN,          /* a segment was begun */
     NGX_LIVESTREAM_LLHLS_PART,          /* a part of it is in its file */
     NGX_LIVESTREAM_LLHLS_CLOSE,         /* it is whole */
+    NGX_LIVESTREAM_LLHLS_HIDE,          /* the track is not to be chosen */
     NGX_LIVESTREAM_LLHLS_NOTE           /* text is for the log */
 } ngx_livestream_llhls_message_e;
 
@@ -62,11 +63,12 @@ typedef struct {
     ngx_livestream_message_t  message;          /* must be first */
 
     ngx_livestream_llhls_message_e  type;
-    uint32_t                 ntracks;           /* that the stream has now */
+    uint32_t                 ntracks;           /* that are to be chosen */
     uint32_t                 target_duration;   /* s */
     uint32_t                 part_target;       /* us */
-    uint32_t                 frame_rate;        /* TRACK: per 1000 s, or 0 */
-    char                     name[16];          /* of the track */
+    char                     name[16];          /* of the track: */
+    uint32_t                 frame_rate;        /* per 1000 s; 0 unknown */
+    uint32_t                 hidden;            /* nobody makes it now */
 
     ngx_livestream_llhls_segment_t  segment;    /* TRACK: msn, init only */
     ngx_livestream_llhls_part_t     part;

@@ -32,6 +32,7 @@
 #include <string.h>
 
 #include "ngx_livestream_llhls_fmp4.h"
+#include "ngx_livestream_llhls_rate.h"
 #include "ngx_livestream_llhls_track.h"
 
 
@@ -76,6 +77,7 @@ ngx_livestream_llhls_track_create(ngx_livestream_llhls_track_t *t,
     int  rc;
 
     t->out = out;
+    out->total++;
     out->ntracks++;
 
     t->media = media;
@@ -155,7 +157,10 @@ ngx_livestream_llhls_track_codec(ngx_livestream_llhls_track_t *t,
 
         t->init++;
         t->hash = codec->hash;
+        t->frame_rate = 0;
     }
+
+    t->nframes = 0;
 
     msg = ngx_livestream_llhls_create(t, NGX_LIVESTREAM_LLHLS_TRACK);
     if (msg == NULL) {
@@ -209,6 +214,7 @@ ngx_livestream_llhls_track_open(ngx_livestream_llhls_track_t *t, uint64_t msn,
     t->start = dts;
     t->msn = msn;
     t->open = 1;
+    t->holed = 0;
 
     return ngx_livestream_llhls_say(t, NGX_LIVESTREAM_LLHLS_OPEN);
 }
@@ -227,6 +233,17 @@ ngx_livestream_llhls_track_close(ngx_livestream_llhls_track_t *t)
     }
 
     t->open = 0;
+
+    if (t->frame_rate == 0 && t->media == NGX_LIVESTREAM_VIDEO) {
+        t->frame_rate = ngx_livestream_llhls_frame_rate(
+                                     t->out->conf->frame_rate, t->nframes,
+                                     t->to - t->from, t->timescale);
+    }
+
+    if (t->hidden && !t->gone && !t->holed) {
+        t->hidden = 0;
+        t->out->ntracks++;
+    }
 
     rc = ngx_livestream_llhls_files_done(&t->files, segment->msn,
                                          segment->duration,
@@ -301,6 +318,21 @@ int
 ngx_livestream_llhls_track_fill(ngx_livestream_llhls_track_t *t, int64_t dts)
 {
     return ngx_livestream_llhls_track_advance(t, dts, 0, 0);
+}
+
+
+int
+ngx_livestream_llhls_track_skip(ngx_livestream_llhls_track_t *t, int64_t dts)
+{
+    int  rc;
+
+    rc = ngx_livestream_llhls_track_advance(t, dts, 0, 0);
+
+    if (rc == 0 && t->nsamples == 0 && dts > t->start) {
+        rc = ngx_livestream_llhls_track_part(t, dts, 0, 0);
+    }
+
+    return rc;
 }
 
 
@@ -390,6 +422,12 @@ ngx_livestream_llhls_track_append(ngx_livestream_llhls_track_t *t,
     sample->frame = ngx_livestream_frame_ref(f);
     sample->dts = at;
 
+    if (t->nframes++ == 0) {
+        t->from = f->dts;
+    }
+
+    t->to = f->dts;
+
     return 0;
 }
 
@@ -472,6 +510,7 @@ ngx_livestream_llhls_track_part(ngx_livestream_llhls_track_t *t, int64_t end,
 
     if (n == 0) {
         part.flags |= NGX_LIVESTREAM_LLHLS_GAP;
+        t->holed = 1;
 
     } else {
         rc = ngx_livestream_llhls_track_write(t, end, n, &part.size);
@@ -612,6 +651,20 @@ ngx_livestream_llhls_track_fail(ngx_livestream_llhls_track_t *t, int error)
 
 
 int
+ngx_livestream_llhls_track_hide(ngx_livestream_llhls_track_t *t)
+{
+    if (t->hidden) {
+        return 0;
+    }
+
+    t->hidden = 1;
+    t->out->ntracks--;
+
+    return ngx_livestream_llhls_say(t, NGX_LIVESTREAM_LLHLS_HIDE);
+}
+
+
+int
 ngx_livestream_llhls_note(ngx_livestream_llhls_track_t *t, const char *text)
 {
     ngx_livestream_llhls_message_t  *msg;
@@ -660,6 +713,7 @@ ngx_livestream_llhls_create(ngx_livestream_llhls_track_t *t,
     msg->message.handler = ngx_livestream_llhls_message;
     msg->type = type;
     msg->frame_rate = t->frame_rate;
+    msg->hidden = t->hidden;
     msg->segment = t->segment;
 
     memcpy(msg->name, t->name, sizeof(msg->name));

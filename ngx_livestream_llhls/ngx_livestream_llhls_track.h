@@ -25,7 +25,8 @@ typedef struct {
     uint32_t                 target_duration;   /* s; 0: not known yet, and
                                                    messages are held back */
     int64_t                  part_target;       /* us */
-    uint32_t                 ntracks;
+    uint32_t                 total;             /* of tracks */
+    uint32_t                 ntracks;           /* that are not hidden */
     ngx_livestream_message_t  *held;
     ngx_livestream_message_t **tail;
 } ngx_livestream_llhls_output_t;
@@ -52,7 +53,12 @@ typedef struct {
     ngx_livestream_llhls_output_t  *out;
     char                     name[16];
     ngx_livestream_media_e   media;
-    uint32_t                 frame_rate;        /* per 1000 s, or 0 */
+
+    /* per 1000 s; 0 until the first segment of a codec tells */
+    uint32_t                 frame_rate;
+    uint32_t                 nframes;           /* that tell it: */
+    int64_t                  from;              /* ticks, dts of the first */
+    int64_t                  to;                /* and of the last */
 
     ngx_livestream_codec_t  *codec;             /* NULL: no frame yet */
     uint64_t                 hash;              /* of init-N.mp4's */
@@ -64,8 +70,15 @@ typedef struct {
                                                    exception */
     int64_t                  delta;             /* between frames, newest */
 
+    unsigned                 encoded:1;         /* not as published */
+    unsigned                 gone:1;            /* nobody makes it */
+    unsigned                 hidden:1;          /* is not to be chosen */
+    unsigned                 lost:1;            /* frames were dropped: goes
+                                                   on with a key frame */
+
     /* the open segment, if there is one */
     unsigned                 open:1;
+    unsigned                 holed:1;           /* has gaps */
     ngx_livestream_llhls_segment_t  segment;
     ngx_livestream_llhls_files_t    files;
     uint32_t                 sequence;          /* of fragments */
@@ -115,11 +128,16 @@ int ngx_livestream_llhls_track_reach(ngx_livestream_llhls_track_t *t,
 int ngx_livestream_llhls_track_fill(ngx_livestream_llhls_track_t *t,
     int64_t dts);
 
+/* a hole that ends at dts with a frame that is not to be moved back */
+int ngx_livestream_llhls_track_skip(ngx_livestream_llhls_track_t *t,
+    int64_t dts);
+
 /* takes a reference; dts is at or behind the end of what there is */
 int ngx_livestream_llhls_track_append(ngx_livestream_llhls_track_t *t,
     ngx_livestream_frame_t *f, int64_t dts);
 
-/* the segment ends where reach() left off */
+/* The segment ends where reach() left off.  A hidden track that somebody makes
+ * again is shown once a whole one has no gap. */
 int ngx_livestream_llhls_track_close(ngx_livestream_llhls_track_t *t);
 
 /* where the last sample ends by itself, or the open part starts */
@@ -132,6 +150,7 @@ int64_t ngx_livestream_llhls_track_next(ngx_livestream_llhls_track_t *t);
 int64_t ngx_livestream_llhls_track_least(ngx_livestream_llhls_track_t *t);
 
 
+int ngx_livestream_llhls_track_hide(ngx_livestream_llhls_track_t *t);
 int ngx_livestream_llhls_note(ngx_livestream_llhls_track_t *t,
     const char *text);
 /* sends what was held back; the target duration is known */

@@ -53,7 +53,11 @@ static void ngx_livestream_llhls_on_part(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_message_t *msg);
 static void ngx_livestream_llhls_on_close(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_message_t *msg);
+static void ngx_livestream_llhls_on_hide(ngx_livestream_llhls_writer_t *w,
+    ngx_livestream_llhls_message_t *msg);
 static void ngx_livestream_llhls_on_note(ngx_livestream_llhls_writer_t *w,
+    ngx_livestream_llhls_message_t *msg);
+static void ngx_livestream_llhls_shown(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_message_t *msg);
 static void ngx_livestream_llhls_slide(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_record_t *r);
@@ -72,6 +76,7 @@ static ngx_livestream_llhls_on_pt  ngx_livestream_llhls_on[] = {
     ngx_livestream_llhls_on_open,          /* NGX_LIVESTREAM_LLHLS_OPEN */
     ngx_livestream_llhls_on_part,          /* NGX_LIVESTREAM_LLHLS_PART */
     ngx_livestream_llhls_on_close,         /* NGX_LIVESTREAM_LLHLS_CLOSE */
+    ngx_livestream_llhls_on_hide,          /* NGX_LIVESTREAM_LLHLS_HIDE */
     ngx_livestream_llhls_on_note           /* NGX_LIVESTREAM_LLHLS_NOTE */
 };
 
@@ -161,6 +166,8 @@ ngx_livestream_llhls_message(void *data, ngx_livestream_message_t *message)
 
     ngx_livestream_llhls_on[msg->type](w, msg);
 
+    ngx_livestream_llhls_shown(w, msg);
+
     if (!w->event.posted) {
         ngx_post_event(&w->event, &ngx_posted_events);
     }
@@ -194,7 +201,9 @@ ngx_livestream_llhls_publish(ngx_livestream_llhls_writer_t *w)
             ngx_livestream_llhls_playable(w, r);
         }
 
-        playable += r->state.playable;
+        if (r->state.playable && !r->state.hidden) {
+            playable++;
+        }
 
         if (!r->changed) {
             continue;
@@ -214,6 +223,11 @@ ngx_livestream_llhls_publish(ngx_livestream_llhls_writer_t *w)
     if (!w->live && w->expected && playable >= w->expected && !w->failed) {
         w->live = 1;
         ngx_livestream_stream_live(w->stream);
+    }
+
+    if (w->live && w->variants) {
+        w->variants = 0;
+        ngx_livestream_stream_variants(w->stream);
     }
 
     ngx_livestream_bus_ring(w->stream->sh);
@@ -245,7 +259,10 @@ ngx_livestream_llhls_playable(ngx_livestream_llhls_writer_t *w,
     least = (sh->low_latency && !state->ended)
             ? 3 * (int64_t) sh->part_target : 0;
 
-    state->playable = (end - first >= least);
+    if (end - first >= least) {
+        state->playable = 1;
+        w->variants = 1;
+    }
 }
 
 
@@ -298,20 +315,21 @@ ngx_livestream_llhls_on_track(ngx_livestream_llhls_writer_t *w,
 
     t = r->track;
 
+    if (t->config_hash != codec->hash) {
+        w->variants = 1;
+    }
+
     ngx_memcpy(t->codecs, codec->codecs, NGX_LIVESTREAM_CODECS_LEN);
 
     t->codec = codec->id;
     t->width = codec->width;
     t->height = codec->height;
+    t->transfer = codec->transfer;
     t->sample_rate = codec->sample_rate;
     t->channels = codec->channels;
     t->timescale = codec->timescale;
     t->config_hash = codec->hash;
     t->init = msg->segment.init;
-
-    if (msg->frame_rate) {
-        t->frame_rate = msg->frame_rate;
-    }
 }
 
 
@@ -441,11 +459,48 @@ ngx_livestream_llhls_close_segment(ngx_livestream_llhls_writer_t *w,
 
 
 static void
+ngx_livestream_llhls_on_hide(ngx_livestream_llhls_writer_t *w,
+    ngx_livestream_llhls_message_t *msg)
+{
+    ngx_log_error(NGX_LOG_NOTICE, w->stream->log, 0,
+                  "stream %V: track \"%s\" is hidden", &w->stream->id,
+                  msg->name);
+}
+
+
+static void
 ngx_livestream_llhls_on_note(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_message_t *msg)
 {
     ngx_log_error(NGX_LOG_WARN, w->stream->log, 0, "stream %V: %s",
                   &w->stream->id, msg->text);
+}
+
+
+/* what any message says of its track, for the multivariant playlist */
+
+static void
+ngx_livestream_llhls_shown(ngx_livestream_llhls_writer_t *w,
+    ngx_livestream_llhls_message_t *msg)
+{
+    ngx_livestream_llhls_record_t  *r;
+
+    r = ngx_livestream_llhls_record(w, msg->name);
+
+    if (r == NULL) {
+        return;
+    }
+
+    if (r->state.hidden != msg->hidden) {
+        r->state.hidden = msg->hidden;
+        r->changed = 1;
+        w->variants = 1;
+    }
+
+    if (msg->frame_rate && r->track->frame_rate != msg->frame_rate) {
+        r->track->frame_rate = msg->frame_rate;
+        w->variants = 1;
+    }
 }
 
 

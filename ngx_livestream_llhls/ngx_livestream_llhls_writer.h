@@ -27,7 +27,8 @@ typedef struct {
 typedef struct {
     ngx_livestream_stream_t *stream;
     ngx_event_t              event;         /* posted: publish and ring */
-    ngx_uint_t               expected;      /* tracks */
+    ngx_uint_t               expected;      /* tracks to be chosen from */
+    unsigned                 variants:1;    /* have changed */
     unsigned                 live:1;
     unsigned                 failed:1;
     unsigned                 absent:1;      /* gaps were begun: */

@@ -142,6 +142,7 @@ clip_free_codecs(void)
 
 /* 0, or what a stage returned */
 
+__attribute__((unused))
 static int
 clip_play(void)
 {

@@ -47,6 +47,9 @@ typedef struct {
     uint32_t                 init;
     uint64_t                 hash;
     int                      open;
+    int                      hidden;
+    uint64_t                 shown;         /* MSN, again */
+    uint32_t                 frame_rate;
 
     unsigned                 nsegments;
     ngx_livestream_llhls_segment_t  segments[SIM_SEGMENTS];
@@ -74,8 +77,9 @@ typedef struct {
 
     uint32_t                 target_duration;
     uint32_t                 part_target;
+    uint32_t                 expected;      /* tracks, by the stage before */
     unsigned                 ntracks;
-    sim_track_t             *tracks[2];
+    sim_track_t             *tracks[16];
     unsigned                 notes;
     unsigned                 messages;
     unsigned                 wrong;
@@ -110,6 +114,15 @@ ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
     (void) p;
 
     sim->reason = reason;
+}
+
+
+uint32_t
+ngx_livestream_pipeline_expected(ngx_livestream_pipeline_t *p)
+{
+    (void) p;
+
+    return sim->expected;
 }
 
 
@@ -348,6 +361,38 @@ sim_on_close(sim_track_t *t, ngx_livestream_llhls_segment_t *s)
 }
 
 
+/* a track that was hidden is shown with a whole segment */
+
+static void
+sim_shown(sim_track_t *t, ngx_livestream_llhls_message_t *msg)
+{
+    unsigned  i;
+
+    if (msg->frame_rate) {
+        t->frame_rate = msg->frame_rate;
+    }
+
+    if (msg->type == NGX_LIVESTREAM_LLHLS_HIDE) {
+        sim_check(msg->hidden && !t->hidden, "%s: is hidden twice", t->name);
+    }
+
+    if (t->hidden && !msg->hidden) {
+        sim_check(msg->type == NGX_LIVESTREAM_LLHLS_CLOSE,
+                  "%s: is shown in the midst of %lu", t->name,
+                  msg->segment.msn);
+
+        for (i = t->first; i < t->nparts; i++) {
+            sim_check(t->parts[i].part.size, "%s: is shown with a gap",
+                      t->name);
+        }
+
+        t->shown = msg->segment.msn;
+    }
+
+    t->hidden = msg->hidden;
+}
+
+
 void
 ngx_livestream_llhls_message(void *data, ngx_livestream_message_t *message)
 {
@@ -385,6 +430,8 @@ ngx_livestream_llhls_message(void *data, ngx_livestream_message_t *message)
         return;
     }
 
+    sim_shown(t, msg);
+
     switch (msg->type) {
 
     case NGX_LIVESTREAM_LLHLS_OPEN:
@@ -393,6 +440,9 @@ ngx_livestream_llhls_message(void *data, ngx_livestream_message_t *message)
 
     case NGX_LIVESTREAM_LLHLS_PART:
         sim_on_part(t, msg);
+        break;
+
+    case NGX_LIVESTREAM_LLHLS_HIDE:
         break;
 
     default:
@@ -466,7 +516,7 @@ sim_fragment(sim_track_t *t, const uint8_t *p, const uint8_t *end,
     flags = sim_be(trun, 4) & 0xffffff;
     n = sim_be(trun + 4, 4);
 
-    if (first && strcmp(t->name, "source") == 0
+    if (first && strcmp(t->name, "audio") != 0
         && (flags & 4 ? sim_be(trun + 12, 4)
                       : sim_be(tfhd + ((sim_be(tfhd, 4) & 8) ? 12 : 8), 4))
            & 0x10000
@@ -674,6 +724,10 @@ sim_init(sim_t *s)
     s->conf.playlist_length = 10;
     s->conf.has_video = 1;
     s->conf.has_audio = 1;
+
+    strcpy(s->conf.outputs[0].name, "source");
+    strcpy(s->conf.outputs[1].name, "audio");
+    s->conf.outputs[1].media = NGX_LIVESTREAM_AUDIO;
 }
 
 
