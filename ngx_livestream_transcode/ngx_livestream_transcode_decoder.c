@@ -9,9 +9,10 @@
  * picture, are for those who ask for more than one: 4K.  AV1 is dav1d's, whose
  * threads share one picture.
  *
- * What cannot be decoded whole is not concealed: such a picture would be
- * encoded for every rung.  libavcodec tells with an error or by flags of the
- * picture, and the caller leaves it out.
+ * A picture that cannot be decoded whole would be seen in every rung.
+ * libavcodec tells of it with an error or by flags of the picture; the caller
+ * leaves it out, and those up to the next key frame, of which nothing is told.
+ * HEVC has to begin at a key frame too: it makes up references that it lacks.
  *
  * Any thread.
  */
@@ -22,7 +23,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include <libavutil/dict.h>
+#include <libavutil/common.h>
 #include <libavutil/hwcontext.h>
 #include <libavutil/pixdesc.h>
 
@@ -188,7 +189,22 @@ ngx_livestream_decoder_setup(AVCodecContext *avctx,
 {
     avctx->pkt_timebase = (AVRational) { 1, codec->timescale };
     avctx->max_pixels = NGX_LIVESTREAM_DECODER_PIXELS;
-    avctx->error_concealment = 0;
+
+    switch (codec->id) {
+
+    case NGX_LIVESTREAM_CODEC_HEVC:
+        /* its only way to tell */
+        avctx->err_recognition |= AV_EF_EXPLODE;
+        break;
+
+    case NGX_LIVESTREAM_CODEC_AV1:
+        /* dav1d's threads work on one picture, not on several */
+        avctx->flags |= AV_CODEC_FLAG_LOW_DELAY;
+        break;
+
+    default:
+        break;
+    }
 
     if (codec->media == NGX_LIVESTREAM_AUDIO) {
         avctx->sample_rate = codec->sample_rate;
@@ -231,26 +247,12 @@ static int
 ngx_livestream_decoder_start(AVCodecContext *avctx, const AVCodec *dec,
     int threads)
 {
-    int            rc;
-    AVDictionary  *opts;
+    int  rc;
 
     avctx->thread_count = FFMIN(FFMAX(threads, 1),
                                 NGX_LIVESTREAM_DECODER_THREADS);
 
-    /* dav1d's: a picture comes out before the next goes in.  Other decoders
-     * leave them alone. */
-    opts = NULL;
-    rc = av_dict_set(&opts, "framethreads", "1", 0);
-
-    if (rc >= 0) {
-        rc = av_dict_set_int(&opts, "tilethreads", avctx->thread_count, 0);
-    }
-
-    if (rc >= 0) {
-        rc = avcodec_open2(avctx, dec, &opts);
-    }
-
-    av_dict_free(&opts);
+    rc = avcodec_open2(avctx, dec, NULL);
 
     if (rc < 0) {
         return rc == AVERROR(ENOMEM) ? ENOMEM : EINVAL;
