@@ -209,14 +209,14 @@ test_sync(const case_t *c)
     ngx_livestream_transcode_audio_t  *a;
 
     clip_free(&in);
-    source(&in, &c->kind, 100, 3300);
+    source(&in, &c->kind, 100, 2300);
 
     a = room(c->codec, 96000, 320000);
     feed(a, 0, in.n);
     ngx_livestream_transcode_audio_describe(a, text, sizeof(text));
     end(a);
 
-    contiguous(100, 3300, c->name);
+    contiguous(100, 2300, c->name);
 
     codec = out.frames[0]->codec;
     tap_is(codec->id, c->codec, "%s: of the wanted codec", c->name);
