@@ -36,6 +36,7 @@ WHOLE =		$(wildcard $(NGX_SRC)/src/core/nginx.c)
 # in an order that nginx can load them in
 MODULES =	ngx_livestream_module \
 		ngx_livestream_sqlite_module \
+		ngx_livestream_transcode_module \
 		ngx_livestream_llhls_module \
 		ngx_livestream_api_module
 
@@ -96,7 +97,8 @@ $(OUT)/nginx-rtmp/ngx_rtmp.h:
 	@exit 1
 
 $(NGX)/objs/Makefile: $(OUT)/settings $(HERE)/config $(HERE)/scripts/configure \
-		$(wildcard $(HERE)/sql/*) \
+		$(wildcard $(HERE)/sql/*) $(HERE)/scripts/ptx \
+		$(wildcard $(HERE)/ngx_livestream_transcode/*.cu) \
 		$(NGX_RTMP_SRC)/ngx_rtmp.h $(NGX_SRC)/src/core/nginx.h
 	@echo "   configuring nginx from $(NGX_SRC)"
 	@$(HERE)/scripts/configure $(NGX_SRC) $(NGX_RTMP_SRC) $(NGX) \

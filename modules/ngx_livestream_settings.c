@@ -188,6 +188,12 @@ ngx_livestream_settings_check(const ngx_livestream_settings_t *settings,
         }
     }
 
+    if (left.enable_transcoding == 1) {
+        *field = "enable_transcoding";
+        *why = "needs a module that the server has not loaded";
+        return NGX_DECLINED;
+    }
+
     return NGX_OK;
 }
 
