@@ -388,6 +388,10 @@ ngx_livestream_encoder_reopen(ngx_livestream_transcode_encoder_t *e)
         return;
     }
 
+    /* a slower source is no reason for a new configuration: general_level_idc
+     * is three times what the library calls level-idc */
+
+    e->level = e->interval > nominal ? e->codec->level / 3 : 0;
     e->nominal = e->interval;
 
     avctx = ngx_livestream_encoder_context(e, e->avctx, NULL, &reason);

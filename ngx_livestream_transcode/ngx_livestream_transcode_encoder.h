@@ -3,7 +3,7 @@
  * Copyright (C) nginx-livestream contributors
  *
  * What ngx_livestream_transcode_encoder.c and ..._encoder_libs.c have of one
- * another; nobody else includes this.
+ * another, and their test.
  *
  * The rung's thread.
  */
@@ -71,6 +71,8 @@ struct ngx_livestream_transcode_encoder_s {
     uint64_t                 pictures;
     int64_t                  interval;      /* measured */
     int64_t                  nominal;       /* what the library reckons with */
+    uint32_t                 level;         /* to have, of HEVC; 0: what it
+                                               takes */
 
     unsigned                 get;
     unsigned                 put;

@@ -39,6 +39,8 @@ static void ngx_livestream_encoder_colours(AVCodecContext *avctx,
     const AVCodecContext *like, const AVFrame *first);
 static int ngx_livestream_encoder_options(
     const ngx_livestream_transcode_encoder_t *e, AVDictionary **options);
+static void ngx_livestream_encoder_x265_params(
+    const ngx_livestream_transcode_encoder_t *e, char *text, size_t size);
 static int ngx_livestream_encoder_vpx_options(
     const ngx_livestream_transcode_encoder_t *e, AVDictionary **options);
 static const char *ngx_livestream_encoder_preset(
@@ -58,11 +60,12 @@ static const ngx_livestream_encoder_option_t  ngx_livestream_encoder_x264[] = {
     { NULL, NULL }
 };
 
-/* x265-params are made of its own ones and the threads' */
+/* Without SAO libx265 3.5 loses its buffers when it is closed; with it, only
+ * its copy of the parameters.  Threads are added to these. */
 
 #define NGX_LIVESTREAM_ENCODER_X265                                          \
     "log-level=none:info=0:keyint=-1:scenecut=0:rc-lookahead=0:cutree=0:"    \
-    "b-adapt=0:frame-threads=1:slices=1:vui-timing-info=0:"
+    "b-adapt=0:frame-threads=1:slices=1:vui-timing-info=0:sao=1:"
 
 static const ngx_livestream_encoder_option_t  ngx_livestream_encoder_x265[] = {
     { "forced-idr", "1" },
@@ -130,7 +133,7 @@ static const ngx_livestream_encoder_kind_t  ngx_livestream_encoder_kinds[] = {
 static const ngx_livestream_encoder_option_t
     ngx_livestream_encoder_presets[] =
 {
-    { "ultrafast", "9" },
+    { "ultrafast", "8" },
     { "superfast", "8" },
     { "veryfast", "8" },
     { "faster", "7" },
@@ -330,7 +333,7 @@ ngx_livestream_encoder_options(const ngx_livestream_transcode_encoder_t *e,
     AVDictionary **options)
 {
     int                                     rc;
-    char                                    text[256];
+    char                                    text[512];
     const ngx_livestream_encoder_option_t  *o;
 
     rc = 0;
@@ -348,19 +351,33 @@ ngx_livestream_encoder_options(const ngx_livestream_transcode_encoder_t *e,
     }
 
     if (e->kind->codec == NGX_LIVESTREAM_CODEC_HEVC) {
-        if (e->conf.threads > 1) {
-            (void) snprintf(text, sizeof(text),
-                            NGX_LIVESTREAM_ENCODER_X265 "pools=%u",
-                            e->conf.threads);
-        } else {
-            (void) snprintf(text, sizeof(text),
-                            NGX_LIVESTREAM_ENCODER_X265 "pools=none:wpp=0");
-        }
-
+        ngx_livestream_encoder_x265_params(e, text, sizeof(text));
         rc = av_dict_set(options, "x265-params", text, 0);
     }
 
     return rc < 0 ? rc : av_dict_set(options, "preset", e->preset, 0);
+}
+
+
+static void
+ngx_livestream_encoder_x265_params(
+    const ngx_livestream_transcode_encoder_t *e, char *text, size_t size)
+{
+    char  pools[16], level[32];
+
+    pools[0] = '\0';
+    level[0] = '\0';
+
+    if (e->conf.threads > 1) {
+        (void) snprintf(pools, sizeof(pools), "%u", e->conf.threads);
+    }
+
+    if (e->level) {
+        (void) snprintf(level, sizeof(level), ":level-idc=%u", e->level);
+    }
+
+    (void) snprintf(text, size, "%spools=%s%s", NGX_LIVESTREAM_ENCODER_X265,
+                    pools[0] ? pools : "none:wpp=0", level);
 }
 
 

@@ -28,11 +28,11 @@
 #define NGX_LIVESTREAM_NALS_LENGTH       4
 
 #define NGX_LIVESTREAM_NALS_H264_SLICE   1
+#define NGX_LIVESTREAM_NALS_H264_PARTITION  2
 #define NGX_LIVESTREAM_NALS_H264_IDR     5
 #define NGX_LIVESTREAM_NALS_H264_SEI     6
 #define NGX_LIVESTREAM_NALS_H264_SPS     7
 #define NGX_LIVESTREAM_NALS_H264_PPS     8
-#define NGX_LIVESTREAM_NALS_H264_AUD     9
 #define NGX_LIVESTREAM_NALS_H264_EXT     13
 #define NGX_LIVESTREAM_NALS_H264_SUBSET  15
 
@@ -252,7 +252,10 @@ ngx_livestream_nals_keep(ngx_livestream_codec_e codec,
         if (type >= NGX_LIVESTREAM_NALS_H264_SLICE
             && type <= NGX_LIVESTREAM_NALS_H264_IDR)
         {
-            *picture = 1;
+            /* but for the later partitions of one */
+
+            *picture |= type <= NGX_LIVESTREAM_NALS_H264_PARTITION
+                        || type == NGX_LIVESTREAM_NALS_H264_IDR;
             return 1;
         }
 
@@ -267,8 +270,8 @@ ngx_livestream_nals_keep(ngx_livestream_codec_e codec,
                && type != NGX_LIVESTREAM_NALS_H264_SUBSET;
     }
 
-    if (nal->len < 2) {
-        return 0;
+    if (nal->len < 2 || nal->data[0] & 0x01 || nal->data[1] & 0xf8) {
+        return 0;                       /* half a header, another layer */
     }
 
     type = (nal->data[0] >> 1) & 0x3f;
