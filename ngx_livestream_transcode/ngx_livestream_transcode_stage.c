@@ -225,6 +225,7 @@ static void
 ngx_livestream_transcode_picture(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f)
 {
+    int      err;
     int64_t  us;
 
     if (!(f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
@@ -239,6 +240,18 @@ ngx_livestream_transcode_picture(ngx_livestream_transcoder_t *t,
 
     if (us >= t->thumbnail) {
         t->thumbnail = us + NGX_LIVESTREAM_TRANSCODE_THUMBNAIL;
+
+        /* whichever stream's it was: it is the same disk */
+
+        err = ngx_livestream_transcode_thumbnails_error();
+
+        if (err) {
+            ngx_livestream_transcode_say(t->pipeline,
+                                         NGX_LIVESTREAM_TRANSCODE_WARN,
+                                         "a thumbnail could not be made: %s",
+                                         av_err2str(AVERROR(err)));
+        }
+
         ngx_livestream_transcode_thumbnail(t->pconf, f);
     }
 }
