@@ -135,6 +135,7 @@ ngx_livestream_transcode_nals_write(uint8_t *p, ngx_livestream_codec_e codec,
     ngx_livestream_nals_unit_t   nal;
 
     end = data + len;
+    picture = 0;
 
     while (ngx_livestream_nals_next(&data, end, &nal)) {
 
