@@ -495,6 +495,12 @@ ngx_livestream_llhls_shown(ngx_livestream_llhls_writer_t *w,
         r->state.hidden = msg->hidden;
         r->changed = 1;
         w->variants = 1;
+
+        if (!msg->hidden) {
+            ngx_log_error(NGX_LOG_NOTICE, w->stream->log, 0,
+                          "stream %V: track \"%s\" is shown again",
+                          &w->stream->id, msg->name);
+        }
     }
 
     if (msg->frame_rate && r->track->frame_rate != msg->frame_rate) {
