@@ -108,6 +108,14 @@ cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device)
         *value = 512;
         return CUDA_SUCCESS;
 
+    case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:
+        *value = 5000000;
+        return CUDA_SUCCESS;
+
+    case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:
+        *value = 256;
+        return CUDA_SUCCESS;
+
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
         *value = 7;
         return CUDA_SUCCESS;
@@ -391,6 +399,29 @@ cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream stream)
 
 
 CUresult
+cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size,
+    CUstream stream)
+{
+    CUDA_MEMCPY2D  copy;
+
+    FAKE_GPU_CALL("cuMemcpyDtoDAsync");
+
+    memset(&copy, 0, sizeof(CUDA_MEMCPY2D));
+
+    copy.srcMemoryType = CU_MEMORYTYPE_DEVICE;
+    copy.srcDevice = from;
+    copy.srcPitch = size;
+    copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+    copy.dstDevice = to;
+    copy.dstPitch = size;
+    copy.WidthInBytes = size;
+    copy.Height = 1;
+
+    return cuMemcpy2DAsync_v2(&copy, stream);
+}
+
+
+CUresult
 cuStreamCreate(CUstream *stream, unsigned flags)
 {
     CUresult   rc;
@@ -579,7 +610,6 @@ FAKE_GPU_UNUSED(cuMemcpyAsync)
 FAKE_GPU_UNUSED(cuMemcpyHtoD_v2)
 FAKE_GPU_UNUSED(cuMemcpyDtoH_v2)
 FAKE_GPU_UNUSED(cuMemcpyDtoD_v2)
-FAKE_GPU_UNUSED(cuMemcpyDtoDAsync_v2)
 FAKE_GPU_UNUSED(cuDevicePrimaryCtxRetain)
 FAKE_GPU_UNUSED(cuDevicePrimaryCtxRelease)
 FAKE_GPU_UNUSED(cuDevicePrimaryCtxSetFlags)

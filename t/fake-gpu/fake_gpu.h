@@ -13,6 +13,7 @@
  *   lost:NAME[:N]          with the N-th call of NAME the device is lost: all
  *                          calls fail from then on
  *   nvdec:none             it decodes nothing
+ *   kernel:none            it writes nothing, and so takes no time
  */
 
 

@@ -423,8 +423,13 @@ fake_gpu_run(CUstream stream, int forget)
 static void
 fake_gpu_launch(fake_gpu_work_t *work)
 {
+    char                                text[8];
     unsigned                            i, c;
     ngx_livestream_transcode_kernel_t  *k;
+
+    if (fake_gpu_setting("kernel", text, sizeof(text))) {
+        return;
+    }
 
     k = &work->kernel;
 

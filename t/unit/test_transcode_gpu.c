@@ -755,7 +755,11 @@ main(int argc, char **argv)
     if (strcmp(argv[1], "no-nvenc") == 0) {
         fake_open(&fake);
         av_log_set_level(AV_LOG_QUIET);
-        freopen("/dev/null", "w", stdout);
+
+        if (freopen("/dev/null", "w", stdout) == NULL) {
+            return 1;
+        }
+
         test_encoder("NVENC");
         return tap_failed != 0;
     }
