@@ -51,7 +51,7 @@ ENVIRONMENT =	TEST_NGINX_BUILD=$(OUT) $(if $(WHOLE),\
 
 
 .PHONY:		all deps run test check-asan check-tsan lint install deb bench \
-		clean FORCE
+		bench-gpu clean FORCE
 
 all:		$(OUT)/modules.conf
 
@@ -152,6 +152,13 @@ bench:
 	@$(HERE)/scripts/npm test
 	@$(MAKE) --no-print-directory all
 	@$(ENVIRONMENT) $(HERE)/bench/run
+
+# on a machine that only has a GPU, from a folder that was built elsewhere
+bench-gpu:
+	@[ -x $(OUT)/gpu/run ] || $(HERE)/scripts/deps test
+	@! pkg-config --exists libavcodec ffnvcodec || \
+		$(MAKE) --no-print-directory -s -C $(HERE)/bench/gpu BUILD=$(OUT)
+	@$(OUT)/gpu/run
 
 
 # beside the distribution's own modules, and enabled as those are
