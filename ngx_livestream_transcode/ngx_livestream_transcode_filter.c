@@ -4,23 +4,20 @@
  *
  * Filter: makes any decoded picture plain.
  *
- *   put --> plain? -------------------------------------> ready --> get
+ *   put --> plain? ------------------------------------> ready --> get
  *             |                                            ^
- *             +--> bwdif --> zscale --> tonemap, --> transpose, flip
- *                  deint.    8 bit      zscale       rotation
- *                            4:2:0      HDR
+ *             |     graph, if there is need for one        |
+ *             +--> bwdif --> zscale --> transpose, --> tone mapping
+ *                  deint.    4:2:0      flip           if it was HDR
  *
- * A graph of libavfilter's has what the look of the pictures (their size,
- * format, colours and so on) asks for, and lives until one of another look
- * comes: what is still in it is then made ready, and nothing is lost.
+ * What there is between is made for the look of the pictures (their size,
+ * format, colours and so on), and lives until one of another look comes: what
+ * is still in the graph is then made ready, and nothing is lost.
  *
  * bwdif makes a picture of each frame, not of each field: as many as the
- * source has, half the work of an encoder, and of equal quality to yadif's
- * better ones in less time.  Pictures that are said to be progressive pass it
- * untouched, so that a source that mixes both keeps one graph.
- *
- * HDR becomes BT.709: up to 30 % of the reference white, 203 cd/m2, it is kept
- * as it is, and what is brighter is bent towards the peak, 1000 cd/m2.
+ * source has, and half the work for encoders.  It takes less time than yadif.
+ * Pictures that are said to be progressive pass it untouched, so that a source
+ * that mixes both keeps one graph.
  *
  * No nginx; called in the stream's video thread, and by tests.
  */
@@ -32,13 +29,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libavfilter/avfilter.h>
-#include <libavfilter/buffersink.h>
-#include <libavfilter/buffersrc.h>
 #include <libavutil/common.h>
 #include <libavutil/fifo.h>
 
-#include "ngx_livestream_transcode_look.h"
+#include "ngx_livestream_transcode_graph.h"
+#include "ngx_livestream_transcode_tone.h"
 
 
 /* for how long a source that was interlaced still is */
@@ -55,10 +50,9 @@ typedef struct {
 
 
 struct ngx_livestream_transcode_filter_s {
-    AVFilterGraph           *graph;             /* NULL: pictures are plain */
-    AVFilterContext         *source;
-    AVFilterContext         *sink;
-    ngx_livestream_look_t    look;              /* of the graph */
+    ngx_livestream_look_t    look;              /* of the pictures */
+    ngx_livestream_graph_t   graph;             /* not open: none needed */
+    ngx_livestream_tone_t   *tone;              /* NULL: as graph */
     AVFifo                  *ready;             /* AVFrame * */
     int                      deinterlace;
     int64_t                  interlaced;        /* pts of the last such */
@@ -71,6 +65,8 @@ static void ngx_livestream_filter_even(AVFrame *f,
     ngx_livestream_look_t *look);
 static int ngx_livestream_filter_enter(ngx_livestream_transcode_filter_t *fl,
     const ngx_livestream_look_t *look);
+static int ngx_livestream_filter_finish(
+    const ngx_livestream_transcode_filter_t *fl, AVFrame *f);
 static int ngx_livestream_filter_pass(ngx_livestream_transcode_filter_t *fl,
     AVFrame **f);
 static int ngx_livestream_filter_end(ngx_livestream_transcode_filter_t *fl);
@@ -80,11 +76,8 @@ static void ngx_livestream_filter_untag(const ngx_livestream_look_t *look,
     AVFrame *f);
 static void ngx_livestream_filter_watch(ngx_livestream_transcode_filter_t *fl,
     const AVFrame *f, ngx_livestream_look_t *look);
-static int ngx_livestream_filter_open(ngx_livestream_transcode_filter_t *fl,
-    const ngx_livestream_look_t *look);
+static int ngx_livestream_filter_open(ngx_livestream_transcode_filter_t *fl);
 static void ngx_livestream_filter_close(ngx_livestream_transcode_filter_t *fl);
-static int ngx_livestream_filter_link(ngx_livestream_transcode_filter_t *fl,
-    const char *chain);
 static const char *ngx_livestream_filter_convert(
     const ngx_livestream_look_t *look);
 
@@ -196,11 +189,15 @@ ngx_livestream_transcode_filter_put(ngx_livestream_transcode_filter_t *fl,
         rc = ngx_livestream_filter_enter(fl, &look);
     }
 
-    if (rc == 0 && fl->graph != NULL) {
-        rc = av_buffersrc_add_frame(fl->source, f) < 0 ? EINVAL : 0;
+    if (rc == 0 && fl->graph.graph != NULL) {
+        rc = ngx_livestream_graph_put(&fl->graph, f);
 
     } else if (rc == 0) {
-        rc = ngx_livestream_filter_pass(fl, &f);
+        rc = ngx_livestream_filter_finish(fl, f);
+
+        if (rc == 0) {
+            rc = ngx_livestream_filter_pass(fl, &f);
+        }
     }
 
     av_frame_free(&f);
@@ -221,7 +218,7 @@ ngx_livestream_transcode_filter_get(ngx_livestream_transcode_filter_t *fl,
         return 0;
     }
 
-    return fl->graph ? ngx_livestream_filter_pull(fl, out) : EAGAIN;
+    return fl->graph.graph ? ngx_livestream_filter_pull(fl, out) : EAGAIN;
 }
 
 
@@ -297,29 +294,55 @@ ngx_livestream_filter_even(AVFrame *f, ngx_livestream_look_t *look)
 }
 
 
-/* the graph that the look asks for, or none */
+/* what the look asks for, if it is another */
 static int
 ngx_livestream_filter_enter(ngx_livestream_transcode_filter_t *fl,
     const ngx_livestream_look_t *look)
 {
     int  rc;
 
-    if (fl->graph != NULL) {
-        if (memcmp(look, &fl->look, sizeof(ngx_livestream_look_t)) == 0) {
-            return 0;
-        }
+    if (memcmp(look, &fl->look, sizeof(ngx_livestream_look_t)) == 0) {
+        return 0;
+    }
 
-        rc = ngx_livestream_filter_end(fl);
+    rc = ngx_livestream_filter_end(fl);
+    if (rc != 0) {
+        return rc;
+    }
+
+    fl->look = *look;
+
+    rc = ngx_livestream_filter_open(fl);
+
+    if (rc != 0) {
+        ngx_livestream_filter_close(fl);
+    }
+
+    return rc;
+}
+
+
+/* what is not for a graph, or behind it */
+static int
+ngx_livestream_filter_finish(const ngx_livestream_transcode_filter_t *fl,
+    AVFrame *f)
+{
+    int  rc;
+
+    if (ngx_livestream_look_plain(&fl->look)) {
+        return 0;
+    }
+
+    if (fl->tone != NULL) {
+        rc = ngx_livestream_tone_map(fl->tone, f);
         if (rc != 0) {
             return rc;
         }
     }
 
-    if (ngx_livestream_look_plain(look)) {
-        return 0;
-    }
+    ngx_livestream_filter_untag(&fl->look, f);
 
-    return ngx_livestream_filter_open(fl, look);
+    return 0;
 }
 
 
@@ -336,18 +359,18 @@ ngx_livestream_filter_pass(ngx_livestream_transcode_filter_t *fl, AVFrame **f)
 }
 
 
-/* what is in the graph becomes ready, and the graph is gone */
+/* what is in the graph becomes ready */
 static int
 ngx_livestream_filter_end(ngx_livestream_transcode_filter_t *fl)
 {
     int       rc;
     AVFrame  *f;
 
-    if (fl->graph == NULL) {
-        return 0;
-    }
+    rc = EAGAIN;
 
-    rc = av_buffersrc_add_frame(fl->source, NULL) < 0 ? ENOMEM : 0;
+    if (fl->graph.graph != NULL) {
+        rc = ngx_livestream_graph_put(&fl->graph, NULL);
+    }
 
     while (rc == 0) {
         f = av_frame_alloc();
@@ -367,7 +390,6 @@ ngx_livestream_filter_end(ngx_livestream_transcode_filter_t *fl)
 
     ngx_livestream_filter_close(fl);
 
-    /* nothing more comes */
     return rc == EAGAIN ? 0 : rc;
 }
 
@@ -375,32 +397,23 @@ ngx_livestream_filter_end(ngx_livestream_transcode_filter_t *fl)
 static int
 ngx_livestream_filter_pull(ngx_livestream_transcode_filter_t *fl, AVFrame *out)
 {
-    int         rc;
-    AVRational  base, clock;
+    int  rc;
 
-    rc = av_buffersink_get_frame(fl->sink, out);
+    rc = ngx_livestream_graph_get(&fl->graph, out);
 
-    if (rc == AVERROR(EAGAIN) || rc == AVERROR_EOF) {
-        return EAGAIN;
+    if (rc == 0) {
+        rc = ngx_livestream_filter_finish(fl, out);
     }
 
-    if (rc < 0) {
-        return rc == AVERROR(ENOMEM) ? ENOMEM : EINVAL;
+    if (rc != 0) {
+        av_frame_unref(out);
     }
 
-    if (out->pts != AV_NOPTS_VALUE) {
-        base = av_buffersink_get_time_base(fl->sink);
-        clock = (AVRational) { 1, NGX_LIVESTREAM_TRANSCODE_CLOCK };
-        out->pts = av_rescale_q(out->pts, base, clock);
-    }
-
-    ngx_livestream_filter_untag(&fl->look, out);
-
-    return 0;
+    return rc;
 }
 
 
-/* what a picture is when it comes out of the graph */
+/* what a picture is when it has been made plain */
 static void
 ngx_livestream_filter_untag(const ngx_livestream_look_t *look, AVFrame *f)
 {
@@ -458,104 +471,63 @@ ngx_livestream_filter_watch(ngx_livestream_transcode_filter_t *fl,
 
 
 static int
-ngx_livestream_filter_open(ngx_livestream_transcode_filter_t *fl,
-    const ngx_livestream_look_t *look)
+ngx_livestream_filter_open(ngx_livestream_transcode_filter_t *fl)
 {
-    int          rc;
-    char         chain[512];
-    const char  *convert;
+    char                    chain[256];
+    const char             *convert;
+    ngx_livestream_look_t  *look;
 
-    fl->graph = avfilter_graph_alloc();
-    if (fl->graph == NULL) {
-        return ENOMEM;
+    look = &fl->look;
+
+    if (ngx_livestream_look_plain(look)) {
+        return 0;
     }
 
-    fl->graph->nb_threads = 1;
-    fl->look = *look;
+    if (look->hdr) {
+        fl->tone = ngx_livestream_tone_create(look);
+        if (fl->tone == NULL) {
+            return ENOMEM;
+        }
+    }
 
     convert = ngx_livestream_filter_convert(look);
 
-    (void) snprintf(chain, sizeof(chain), "%s,%s,format=yuv420p,%s",
+    if (convert == NULL && !look->interlaced && look->turn == 0) {
+        return 0;
+    }
+
+    (void) snprintf(chain, sizeof(chain), "%s,%s,format=%s,%s",
                     look->interlaced ? "bwdif=send_frame:deint=interlaced"
                                      : "null",
                     convert ? convert : "null",
+                    look->hdr ? "yuv420p10" : "yuv420p",
                     ngx_livestream_filter_turns[look->turn]);
 
-    rc = ngx_livestream_filter_link(fl, chain);
-
-    if (rc < 0) {
-        ngx_livestream_filter_close(fl);
-        return rc == AVERROR(ENOMEM) ? ENOMEM : EINVAL;
-    }
-
-    return 0;
+    return ngx_livestream_graph_open(&fl->graph, look, chain);
 }
 
 
 static void
 ngx_livestream_filter_close(ngx_livestream_transcode_filter_t *fl)
 {
-    avfilter_graph_free(&fl->graph);
-    fl->source = NULL;
-    fl->sink = NULL;
+    ngx_livestream_graph_close(&fl->graph);
+    ngx_livestream_tone_destroy(fl->tone);
+    fl->tone = NULL;
+    memset(&fl->look, 0, sizeof(ngx_livestream_look_t));
 }
 
 
-static int
-ngx_livestream_filter_link(ngx_livestream_transcode_filter_t *fl,
-    const char *chain)
-{
-    int             rc;
-    char            args[128];
-    AVFilterInOut  *ins, *outs;
-
-    (void) snprintf(args, sizeof(args),
-                    "video_size=%dx%d:pix_fmt=%d:time_base=1/%d"
-                    ":pixel_aspect=%d/%d", fl->look.width, fl->look.height,
-                    fl->look.format, NGX_LIVESTREAM_TRANSCODE_CLOCK,
-                    fl->look.sar_num, fl->look.sar_den);
-
-    rc = avfilter_graph_create_filter(&fl->source,
-                                      avfilter_get_by_name("buffer"), "in",
-                                      args, NULL, fl->graph);
-    if (rc < 0) {
-        return rc;
-    }
-
-    rc = avfilter_graph_create_filter(&fl->sink,
-                                      avfilter_get_by_name("buffersink"),
-                                      "out", NULL, NULL, fl->graph);
-    if (rc < 0) {
-        return rc;
-    }
-
-    rc = avfilter_graph_parse2(fl->graph, chain, &ins, &outs);
-
-    if (rc >= 0) {
-        rc = avfilter_link(fl->source, 0, ins->filter_ctx, ins->pad_idx);
-    }
-
-    if (rc >= 0) {
-        rc = avfilter_link(outs->filter_ctx, outs->pad_idx, fl->sink, 0);
-    }
-
-    avfilter_inout_free(&ins);
-    avfilter_inout_free(&outs);
-
-    return rc < 0 ? rc : avfilter_graph_config(fl->graph, NULL);
-}
-
-
+/* NULL: the samples are as they should be */
 static const char *
 ngx_livestream_filter_convert(const ngx_livestream_look_t *look)
 {
-    if (look->hdr) {
-        return "zscale=t=linear:p=709:npl=203,format=gbrpf32le,"
-               "tonemap=mobius:peak=4.926,"
-               "zscale=t=709:m=709:r=limited:dither=ordered";
+    int  wanted;
+
+    if (look->rgb && look->hdr) {
+        return "zscale=m=2020_ncl:r=limited";
     }
 
-    if (look->wide) {
+    if (look->wide && !look->hdr) {
         return "zscale=t=709:p=709:m=709:r=limited:dither=ordered";
     }
 
@@ -563,9 +535,9 @@ ngx_livestream_filter_convert(const ngx_livestream_look_t *look)
         return "zscale=m=709:r=limited:dither=ordered";
     }
 
-    if (look->format != AV_PIX_FMT_YUV420P
-        || look->range == AVCOL_RANGE_JPEG)
-    {
+    wanted = look->hdr ? AV_PIX_FMT_YUV420P10 : AV_PIX_FMT_YUV420P;
+
+    if (look->format != wanted || look->range == AVCOL_RANGE_JPEG) {
         return "zscale=r=limited:dither=ordered";
     }
 
