@@ -117,7 +117,9 @@ export const stop = (id) => call("POST", at(id) + "/stop");
 export const newKey = (id) => call("POST", at(id) + "/key");
 
 
-export function playlistUrl(id) {
-    return new URL(document.documentElement.dataset.streams + at(id)
-                   + "/master.m3u8", location.href).href;
-}
+const media = (id, name) =>
+    new URL(document.documentElement.dataset.streams + at(id) + "/" + name,
+            location.href).href;
+
+export const playlistUrl = (id) => media(id, "master.m3u8");
+export const thumbnailUrl = (id) => media(id, "thumbnail.jpg");

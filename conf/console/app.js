@@ -160,7 +160,7 @@ async function streamPage(id, action) {
         const back = "#/streams/" + encodeURIComponent(id);
 
         main.append(sheet("Edit stream",
-            "Timing changes with the next broadcast.", back,
+            "Timing and encoding change with the next broadcast.", back,
             form(stream, () => { location.hash = back; })));
         return;
     }

@@ -10,6 +10,7 @@ import * as api from "./api.js";
 import {confirm, copyButton, h, icon, setAttr, setText, toast}
     from "./dom.js";
 import {withoutKey} from "./form.js";
+import {Levels} from "./levels.js";
 import {Meter} from "./meter.js";
 import {CATCH_UP, Player} from "./player.js";
 import {forget, keyCard, publishCard, reveal} from "./publish.js";
@@ -27,6 +28,13 @@ function stored() {
     } catch {
         return true;
     }
+}
+
+
+/* a setting's value, as nginx.conf would have it */
+function word(value) {
+    return value === true ? "on" : value === false ? "off"
+           : Array.isArray(value) ? value.join(" ") : String(value);
 }
 
 
@@ -76,6 +84,7 @@ export class Detail {
         this.description = h("p.description");
         this.startButton = this.#button("start", "Start", () => this.#start());
         this.stopButton = this.#button("stop", "Stop", () => this.#stop());
+        this.levels = new Levels();
         this.facts = h("dl.facts");
         this.keyPlace = h("div.place");
         this.publishPlace = h("div.place");
@@ -98,7 +107,8 @@ export class Detail {
                 remove)),
             this.keyPlace,
             h("div.body", {},
-              h("div.left", {}, this.#buildScreen(), this.#buildMeter()),
+              h("div.left", {}, this.#buildScreen(), this.#buildMeter(),
+                this.levels.root),
               h("div.right", {}, this.publishPlace,
                 h("section.card", {}, h("h2", {}, "Stream"), this.facts))));
     }
@@ -121,12 +131,6 @@ export class Detail {
     }
 
     #buildMeter() {
-        this.levels = h("select", {
-            "aria-label": "Quality",
-            onchange: () => this.player?.setLevel(Number(this.levels.value)),
-        });
-        this.levels.hidden = true;
-
         const hold = h("input", {
             type: "checkbox", role: "switch", id: "catch-up",
             onchange: () => this.#setCatchUp(hold.checked),
@@ -135,7 +139,7 @@ export class Detail {
         hold.checked = this.catchUp;
         this.meter = new Meter();
         this.meter.tools.append(
-            this.levels,
+            this.levels.select,
             h("label.inline", {for: "catch-up", title: "Plays up to "
                 + Math.round((CATCH_UP - 1) * 100)
                 + " % faster while the player is behind its target"},
@@ -188,23 +192,15 @@ export class Detail {
             this.#overlay();
             this.#facts();
         });
-        this.player.addEventListener("levels", () => this.#levels());
+        this.levels.watch(this.player);
         this.meter.watch(this.player);
     }
 
     #close() {
         this.player?.destroy();
         this.player = null;
-        this.levels.hidden = true;
+        this.levels.watch(null);
         this.meter.watch(null);
-    }
-
-    #levels() {
-        const levels = this.player.levels;
-
-        this.levels.hidden = levels.length < 2;
-        this.levels.replaceChildren(h("option", {value: "-1"}, "Auto"),
-            ...levels.map((l) => h("option", {value: l.index}, l.name)));
     }
 
     #overlay() {
@@ -250,7 +246,7 @@ export class Detail {
             ["Playlist", url, "copy"],
             ["Owner", s.user_id],
             ["Mode", s.low_latency ? "Low latency" : "Plain HLS"],
-            ["Settings", settings.map(([k, v]) => k + " " + JSON.stringify(v))
+            ["Settings", settings.map(([k, v]) => k + " " + word(v))
                 .join(", ") || "the server's defaults"],
             ["Created", dateText(s.created_at)],
             ["Last start", dateText(s.started_at)],

@@ -10,11 +10,37 @@ import {streams} from "./streams.js";
 
 const OWNER = "livestream.owner";
 
-const TIMING = [
-    {name: "segment_duration", label: "Segment", unit: "seconds", hint: "6"},
-    {name: "part_duration", label: "Part", unit: "seconds", hint: "0.5"},
-    {name: "playlist_length", label: "Playlist", unit: "segments",
-     hint: "10"},
+const SERVER = ["Server's default", undefined];
+const SWITCH = [SERVER, ["On", true], ["Off", false]];
+
+const GROUPS = [
+    ["Timing", "The server's defaults do for most streams", [
+        {name: "segment_duration", label: "Segment", hint: "seconds",
+         empty: "6", make: numberField},
+        {name: "part_duration", label: "Part", hint: "seconds",
+         empty: "0.5", make: numberField},
+        {name: "playlist_length", label: "Playlist", hint: "segments",
+         empty: "10", make: numberField},
+    ]],
+    ["Encoding", "A ladder, for viewers whose networks differ", [
+        {name: "enable_transcoding", label: "Transcoding",
+         hint: "into several levels", options: SWITCH, make: choiceField},
+        {name: "codec", label: "Codec", hint: "of the picture",
+         options: [SERVER, ["H.264", "h264"], ["H.265", "h265"],
+                   ["VP9", "vp9"]], make: choiceField},
+        {name: "gpu_acceleration", label: "GPU", hint: "where there is one",
+         options: SWITCH, make: choiceField},
+        {name: "resolutions", label: "Rungs", wide: true,
+         hint: "By name, such as 720p 360p; those above the source are left "
+               + "out", empty: "All that the server has", make: namesField},
+        {name: "audio_codec", label: "Audio codec", hint: "of all levels",
+         options: [SERVER, ["AAC", "aac"], ["Opus", "opus"]],
+         make: choiceField},
+        {name: "audio_bitrate", label: "Audio bitrate", hint: "kbit/s",
+         empty: "128", make: numberField},
+        {name: "keyframe_interval", label: "Key frames",
+         hint: "seconds apart", empty: "2", make: numberField},
+    ]],
 ];
 
 
@@ -25,14 +51,11 @@ export function form(stream, done) {
     const submit = h("button.button.primary", {type: "submit"},
                      stream ? "Save changes" : "Create stream");
     const back = stream ? "#/streams/" + encodeURIComponent(stream.id) : "#/";
-    const timing = fields.filter((f) => f.setting);
 
     const root = h("form.form", {novalidate: true, autocomplete: "off"},
         fields.filter((f) => !f.setting).map((f) => f.root),
-        h("details.group", {open: timing.some((f) => f.read() !== undefined)},
-          h("summary", {}, "Timing",
-            h("span", {}, "The server's defaults do for most streams")),
-          h("div.columns", {}, timing.map((f) => f.root))),
+        GROUPS.map(([title, lead]) =>
+            group(title, lead, fields.filter((f) => f.setting === title))),
         fault,
         h("div.actions", {}, submit, h("a.button", {href: back}, "Cancel")));
 
@@ -63,6 +86,15 @@ export function form(stream, done) {
 }
 
 
+/* open where something is set */
+function group(title, lead, fields) {
+    return h("details.group", {
+        open: fields.some((f) => f.read() !== undefined),
+    }, h("summary", {}, title, h("span", {}, lead)),
+       h("div.columns", {}, fields.map((f) => f.root)));
+}
+
+
 /* The key is shown once and not kept with what the list knows. */
 export function withoutKey({stream_key, rtmp_ingest_url, ...rest}) {
     return rest;
@@ -83,7 +115,8 @@ function makeFields(stream) {
         switchField("low_latency", "Low latency",
             "About two seconds behind the publisher instead of about twenty",
             stream ? Boolean(stream.low_latency) : true),
-        ...TIMING.map((t) => numberField(t, settings[t.name])),
+        ...GROUPS.flatMap(([setting, , list]) => list.map((s) =>
+            ({...s.make(s, settings[s.name]), setting}))),
     ];
 }
 
@@ -149,14 +182,15 @@ function switchField(name, label, hint, value) {
 }
 
 
-function numberField({name, label, unit, hint}, value) {
+/* Those that read undefined leave the setting to the server. */
+
+function numberField({name, label, hint, empty}, value) {
     const input = h("input", {type: "text", inputmode: "decimal",
-                              placeholder: hint});
+                              placeholder: empty});
 
     input.value = value ?? "";
 
-    return field(name, label, input, unit, {
-        setting: true,
+    return field(name, label, input, hint, {
         read() {
             const text = input.value.trim().replace(",", ".");
 
@@ -167,6 +201,39 @@ function numberField({name, label, unit, hint}, value) {
             return Number.isFinite(Number(text)) ? Number(text) : text;
         },
     });
+}
+
+
+/* options: [[text, value], ...].  A value that is not among them was set by
+ * somebody else and is kept. */
+function choiceField({name, label, hint, options}, value) {
+    const all = options.some(([, known]) => known === value)
+                ? options : [...options, [String(value), value]];
+    const input = h("select", {}, all.map(([text]) => h("option", {}, text)));
+
+    input.selectedIndex = all.findIndex(([, known]) => known === value);
+
+    return field(name, label, input, hint, {
+        read: () => all[input.selectedIndex][1],
+    });
+}
+
+
+function namesField({name, label, hint, empty, wide}, value) {
+    const input = h("input", {type: "text", spellcheck: "false",
+                              autocapitalize: "none", placeholder: empty});
+    const f = field(name, label, input, hint, {
+        read() {
+            const names = input.value.split(/[\s,]+/).filter(Boolean);
+
+            return names.length ? names : undefined;
+        },
+    });
+
+    input.value = (value ?? []).join(" ");
+    f.root.classList.toggle("wide", wide);
+
+    return f;
 }
 
 

@@ -5,6 +5,7 @@
 import {h, setAttr, setChildren, setText} from "./dom.js";
 import {badge, setBadge, since, statusOf} from "./status.js";
 import {streams} from "./streams.js";
+import {Thumbnail} from "./thumbnail.js";
 
 
 const rows = new Map();             /* id -> {root, ...} */
@@ -87,8 +88,9 @@ const skeleton = [1, 2, 3].map(() =>
 
 
 function forget() {
-    for (const id of rows.keys()) {
+    for (const [id, r] of rows) {
         if (!streams.all.has(id)) {
+            r.thumbnail.destroy();
             rows.delete(id);
         }
     }
@@ -100,6 +102,7 @@ function row(stream) {
 
     if (!r) {
         r = {
+            thumbnail: new Thumbnail(stream.id),
             badge: badge(),
             title: h("span.title"),
             user: h("span.user"),
@@ -107,7 +110,7 @@ function row(stream) {
             low: h("span.low", {title: "Low latency"}, "LL"),
         };
         r.link = h("a", {href: "#/streams/" + encodeURIComponent(stream.id)},
-                   r.title, r.badge,
+                   r.thumbnail.root, r.title, r.badge,
                    h("span.meta", {}, r.user, r.time, r.low));
         r.root = h("li", {}, r.link);
         rows.set(stream.id, r);
@@ -118,6 +121,7 @@ function row(stream) {
     setText(r.time, since(stream));
     setBadge(r.badge, stream);
     r.low.hidden = !stream.low_latency;
+    r.root.classList.toggle("air", Boolean(statusOf(stream).air));
     setAttr(r.link, "aria-current", stream.id === selected ? "page" : null);
 
     return r.root;

@@ -23,8 +23,7 @@ const FIGURES = [
     ["Picture", (s) => s.width ? s.width + "×" + s.height : dash],
     ["Frame rate", (s) => s.fps === null ? dash
                                          : Math.round(s.fps) + " fps"],
-    ["Level", (s) => [s.level, bits(s.bitrate)].filter(Boolean).join(" · ")
-                     || dash],
+    ["Level", (s) => s.level ?? dash],
     ["Dropped frames", (s) => s.frames ? s.dropped + " of "
                                          + s.frames.toLocaleString("en")
                                        : dash],
@@ -35,20 +34,9 @@ const FIGURES = [
 ];
 
 
-function bits(n) {
-    if (n === null) {
-        return null;
-    }
-
-    return n < 1e6 ? Math.round(n / 1e3) + " kbit/s"
-                   : (n / 1e6).toFixed(1) + " Mbit/s";
-}
-
-
 const NOTHING = {latency: null, edge: null, target: null, buffer: null,
                  rate: 1, width: 0, height: 0, frames: 0, dropped: 0,
-                 bitrate: null, level: null, stalls: 0, firstFrame: null,
-                 codecs: null};
+                 level: null, stalls: 0, firstFrame: null};
 
 
 export class Meter {

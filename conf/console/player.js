@@ -5,8 +5,9 @@
  *                             +--> video element --> stats(), events
  *     Safari's native HLS ----+
  *
- * Events of a Player: "state" (loading, playing, stalled, ended, waiting) and
- * "levels".  A playlist that is not there yet is asked for again until it is:
+ * Events of a Player: "state" (loading, playing, stalled, ended, waiting),
+ * "levels" (they are known, or others) and "level" (another one is seen).  A
+ * level is known by its track: the folder that its playlist is in.  A playlist that is not there yet is asked for again until it is:
  * the page says "live" a moment before the first segment is whole.
  */
 
@@ -29,6 +30,7 @@ export class Player extends EventTarget {
         this.stalls = 0;
         this.begun = performance.now();
         this.firstFrame = null;
+        this.chosen = null;
         this.abort = new AbortController();
         this.#listen();
         this.#load();
@@ -63,10 +65,19 @@ export class Player extends EventTarget {
         }
     }
 
-    setLevel(index) {
+    /* a level's track, or null: the one that the network carries */
+    choose(track) {
+        this.chosen = track;
+
         if (this.hls) {
-            this.hls.nextLevel = index;
+            this.hls.nextLevel = this.#find(track);
         }
+
+        this.dispatchEvent(new Event("level"));
+    }
+
+    #find(track) {
+        return this.levels.findIndex((level) => level.track === track);
     }
 
     /* to the live edge */
@@ -152,9 +163,16 @@ export class Player extends EventTarget {
         });
 
         hls.on(Hls.Events.MANIFEST_PARSED, () => {
+            hls.loadLevel = this.#find(this.chosen);
             this.dispatchEvent(new Event("levels"));
             this.video.play().catch(() => {});
         });
+
+        hls.on(Hls.Events.LEVELS_UPDATED, () =>
+            this.dispatchEvent(new Event("levels")));
+
+        hls.on(Hls.Events.LEVEL_SWITCHED, () =>
+            this.dispatchEvent(new Event("level")));
 
         hls.loadSource(this.url);
         hls.attachMedia(this.video);
@@ -174,11 +192,23 @@ export class Player extends EventTarget {
         this.#again();
     }
 
+    /* from the least to the best */
     get levels() {
-        return (this.hls?.levels || []).map((level, index) => ({
-            index,
-            name: level.height ? level.height + "p" : "audio",
+        return (this.hls?.levels || []).map((level) => ({
+            track: track(level),
+            name: name(level),
+            width: level.width,
+            height: level.height,
+            fps: level.frameRate,
+            codecs: codecs(level),
+            bitrate: known(level.bitrate),
+            average: known(level.averageBitrate),
         }));
+    }
+
+    /* the one that is seen, or undefined */
+    get level() {
+        return this.levels[this.hls?.currentLevel];
     }
 
     /* all in seconds; null where it is not known */
@@ -186,8 +216,6 @@ export class Player extends EventTarget {
         const video = this.video;
         const hls = this.hls;
         const quality = video.getVideoPlaybackQuality?.();
-        const level = hls?.levels?.[hls.currentLevel];
-        const known = (n) => Number.isFinite(n) && n > 0 ? n : null;
         const started = video.readyState > 2;
 
         return {
@@ -200,9 +228,7 @@ export class Player extends EventTarget {
             height: video.videoHeight,
             frames: quality?.totalVideoFrames ?? 0,
             dropped: quality?.droppedVideoFrames ?? 0,
-            bitrate: known(level?.bitrate),
-            codecs: codecs(level),
-            level: level?.height ? level.height + "p" : null,
+            level: this.level?.name ?? null,
             stalls: this.stalls,
             firstFrame: this.firstFrame,
         };
@@ -241,8 +267,28 @@ function buffered(video) {
 }
 
 
+function known(n) {
+    return Number.isFinite(n) && n > 0 ? n : null;
+}
+
+
+function track(level) {
+    return new URL(level.uri).pathname.split("/").at(-2);
+}
+
+
+/* a rung has the name that nginx.conf gives it */
+function name(level) {
+    const lines = Math.min(level.width, level.height);
+
+    return track(level) === "source" ? lines ? "Source " + lines + "p"
+                                             : "Source"
+                                     : track(level);
+}
+
+
 function codecs(level) {
-    const list = [level?.videoCodec, level?.audioCodec].filter(Boolean);
+    const list = [level.videoCodec, level.audioCodec].filter(Boolean);
 
     return list.length ? list.join(", ") : null;
 }

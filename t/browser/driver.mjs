@@ -77,6 +77,8 @@ const commands = {
 
     click: (what) => page.click(what, {timeout: 5000}),
     fill: (what, text) => page.fill(what, text, {timeout: 5000}),
+    choose: (what, option) => page.selectOption(what, option,
+                                                {timeout: 5000}),
     press: (key) => page.keyboard.press(key),
     screenshot: (path) => page.screenshot({path}).then(() => true),
     messages: () => messages,

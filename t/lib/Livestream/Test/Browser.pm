@@ -17,6 +17,7 @@ package Livestream::Test::Browser;
 #     $b->eval($js), $b->wait($js, $seconds)  values of JavaScript expressions
 #     $b->throttle($bytes)                    a second at most; 0: no limit
 #     $b->click($css), $b->fill($css, $text), $b->press($key)
+#     $b->choose($css, $option)               by its value or text
 #     $b->messages                            errors on the page's console
 #     $b->screenshot($path)
 #     $b->stop
@@ -73,8 +74,8 @@ sub call {
 }
 
 
-for my $name (qw(open play eval throttle click fill press screenshot
-                 messages))
+for my $name (qw(open play eval throttle click fill choose press
+                 screenshot messages))
 {
     no strict 'refs';
     *$name = sub { my $b = shift; $b->call($name, @_) };
