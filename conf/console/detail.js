@@ -187,7 +187,8 @@ export class Detail {
 
     #open() {
         this.player = new Player(this.video, api.playlistUrl(this.id),
-                                 {catchUp: this.catchUp});
+                                 {catchUp: this.catchUp,
+                                  chosen: this.levels.chosen});
         this.player.addEventListener("state", () => {
             this.#overlay();
             this.#facts();

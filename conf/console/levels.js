@@ -34,7 +34,7 @@ export class Levels {
         this.auto = h("option", {value: ""});
         this.select = h("select", {
             "aria-label": "Quality",
-            onchange: () => this.player?.choose(this.select.value || null),
+            onchange: () => this.#choose(this.select.value || null),
         });
         this.rows = h("tbody");
         this.root = h("section.card.levels", {}, h("h2", {}, "Levels"),
@@ -42,6 +42,7 @@ export class Levels {
               h("thead", {}, h("tr", {}, COLUMNS.map(([name]) =>
                   h("th", {scope: "col"}, name)))),
               this.rows));
+        this.chosen = null;         /* kept from player to player */
         this.watch(null);
     }
 
@@ -54,6 +55,11 @@ export class Levels {
         player?.addEventListener("level", () => this.#mark());
     }
 
+    #choose(track) {
+        this.chosen = track;
+        this.player?.choose(track);
+    }
+
     #build() {
         const levels = (this.player?.levels || []).reverse();
 
@@ -63,8 +69,8 @@ export class Levels {
         this.select.replaceChildren(this.auto, ...levels.map((l) =>
             h("option", {value: l.track},
               [l.name, bits(l.bitrate)].filter(Boolean).join(" · "))));
-        this.select.value = levels.some((l) => l.track === this.player.chosen)
-                            ? this.player.chosen : "";
+        this.select.value = levels.some((l) => l.track === this.chosen)
+                            ? this.chosen : "";
 
         this.rows.replaceChildren(...levels.map((l) => h("tr", {
             "data-track": l.track,

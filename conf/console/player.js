@@ -21,7 +21,7 @@ export const CATCH_UP = 1.05;
 
 
 export class Player extends EventTarget {
-    constructor(video, url, {catchUp}) {
+    constructor(video, url, {catchUp, chosen}) {
         super();
         this.video = video;
         this.url = url;
@@ -30,7 +30,7 @@ export class Player extends EventTarget {
         this.stalls = 0;
         this.begun = performance.now();
         this.firstFrame = null;
-        this.chosen = null;
+        this.chosen = chosen;
         this.abort = new AbortController();
         this.#listen();
         this.#load();

@@ -8,6 +8,7 @@ use Livestream::Test::Browser;
 
 my $t = Livestream::Test->new(
     livestream => 'part_duration 500ms; segment_duration 2s; max_transcodes 32;
+                   reconnect_window 1s;
                    rung 360p 640x360 400k; rung 180p 320x180 150k;',
     main       => $> == 0 ? 'user root;' : '',
     http       => 'types { text/html html; text/css css; text/javascript js;
@@ -128,9 +129,9 @@ is_deeply(texts('.levels [data-f=Picture]'),
           ["640\x{d7}360", "640\x{d7}360", "320\x{d7}180"],
           'with their sizes');
 
-is(grep({ /^avc1\.\w{6}, mp4a\.40\.2$/ } @{ texts('.levels [data-f=Codecs]') }),
-   3, 'with codecs');
-is(grep({ /^[\d.]+ [kM]bit\/s$/ } @{ texts('.levels td[data-f=Peak]') }), 3,
+is(grep({ /^avc1\.\w{6}, mp4a\.40\.2$/ }
+        @{ texts('.levels [data-f=Codecs]') }), 3, 'with codecs');
+is(grep({ /^[\d.]+ [kM]bit\/s$/ } @{ texts('.levels [data-f=Peak]') }), 3,
    'and bitrates');
 
 my @options = @{ texts('.metertools option') };
@@ -159,6 +160,18 @@ is(texts('.metertools option')->[0], 'Auto', 'Auto says nothing then');
 my $at = $b->eval('document.querySelector("video").currentTime');
 ok($b->wait('document.querySelector("video").currentTime > ' . ($at + 2)),
    'it plays on');
+
+$p->stop;
+ok($b->wait('document.querySelector(".head .badge").dataset.status
+             === "ended"'), 'the broadcast ends');
+$p = $bench->publish($key, $clip, '--loop');
+ok($b->wait('document.querySelector(".head .badge").dataset.status
+             === "live"'), 'and another one begins');
+ok($b->wait('document.querySelector(".levels [aria-current]")?.dataset.track
+             === "180p"', 20), 'of which that level is played')
+    or diag(current());
+is($b->eval('document.querySelector(".metertools select").value'), '180p',
+   'as it was chosen');
 
 $b->choose('.metertools select', 'source');
 ok($b->wait('document.querySelector("video").videoHeight === 360', 20),
