@@ -28,6 +28,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <libavutil/hwcontext.h>
+
 #include "ngx_livestream_transcode_video.h"
 
 
@@ -81,6 +83,10 @@ static void ngx_livestream_transcode_fan_stop(
     ngx_livestream_transcode_fan_t *fan);
 static int ngx_livestream_transcode_fan_start(
     ngx_livestream_transcode_fan_t *fan, unsigned i, const AVFrame *pic);
+static ngx_livestream_transcode_encoder_t *ngx_livestream_transcode_fan_device(
+    ngx_livestream_transcode_fan_t *fan,
+    ngx_livestream_transcode_encoder_conf_t *conf, unsigned i,
+    const AVFrame *pic);
 static uint32_t ngx_livestream_transcode_fan_wanted(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const ngx_livestream_transcode_stamp_t *stamp);
@@ -146,15 +152,24 @@ void
 ngx_livestream_transcode_fan_gpu(ngx_livestream_transcode_fan_t *fan,
     ngx_livestream_transcode_gpu_t *gpu, const char *reason)
 {
-    /* pictures on the old one are of no use to anybody */
+    unsigned  i;
 
-    if (fan->gpu && gpu != fan->gpu) {
+    fan->reset = (fan->gpu == NULL);
+
+    for (i = 0; i < fan->n; i++) {
+        if (fan->blades[i].device) {
+            fan->reset = 1;
+        }
+    }
+
+    /* encoders on the device are lost with it, others need not know */
+
+    if (fan->reset && fan->gpu) {
         ngx_livestream_transcode_fan_stop(fan);
     }
 
     fan->gpu = gpu;
     fan->gpu_reason = reason;
-    fan->reset = 1;
 }
 
 
@@ -248,8 +263,15 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     wanted = ngx_livestream_transcode_fan_wanted(fan, pic, &st);
 
     rc = ngx_livestream_transcode_fan_scale(fan, pic, wanted, out);
+
     if (rc) {
-        *reason = "a picture could not be scaled";
+        *reason = fan->gpu ? ngx_livestream_transcode_gpu_reason(fan->gpu)
+                           : NULL;
+
+        if (*reason == NULL) {
+            *reason = "a picture could not be scaled";
+        }
+
         return rc;
     }
 
@@ -311,14 +333,6 @@ ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
         if (rc) {
             return ENODEV;
         }
-
-    } else {
-        fan->scaler = ngx_livestream_transcode_scaler_create(fan->outputs,
-                                                             fan->n);
-        if (fan->scaler == NULL) {
-            *reason = "out of memory";
-            return ENOMEM;
-        }
     }
 
     ngx_livestream_transcode_pace_init(&fan->pace,
@@ -340,7 +354,7 @@ ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
     {
         if (fan->conf->gpu == NGX_LIVESTREAM_TRANSCODE_GPU_ON) {
             *reason = "\"gpu on\", but it neither decodes nor encodes this";
-            return EIO;
+            return EOPNOTSUPP;
         }
 
         fan->gpu = NULL;
@@ -387,7 +401,6 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
 {
     char                                      name[24];
     uint64_t                                  pixels;
-    const char                               *reason;
     ngx_livestream_transcode_blade_t         *blade;
     ngx_livestream_transcode_output_t        *output;
     ngx_livestream_transcode_encoder_t       *e;
@@ -416,15 +429,7 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
     }
 
     if (fan->gpu) {
-        conf.frames = ngx_livestream_transcode_gpu_frames(fan->gpu, i);
-
-        e = ngx_livestream_transcode_encoder_open(&conf, pic, &reason);
-
-        if (e == NULL) {
-            conf.frames = NULL;
-            fan->download |= 1U << i;
-            fan->gpu_reason = reason;
-        }
+        e = ngx_livestream_transcode_fan_device(fan, &conf, i, pic);
     }
 
     (void) snprintf(name, sizeof(name), "ls-%s",
@@ -444,6 +449,42 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
     }
 
     return 0;
+}
+
+
+/* NULL: the rung's pictures have to come down */
+
+static ngx_livestream_transcode_encoder_t *
+ngx_livestream_transcode_fan_device(ngx_livestream_transcode_fan_t *fan,
+    ngx_livestream_transcode_encoder_conf_t *conf, unsigned i,
+    const AVFrame *pic)
+{
+    AVFrame                             *like;
+    const char                          *reason;
+    ngx_livestream_transcode_encoder_t  *e;
+
+    e = NULL;
+    reason = "out of memory of the device";
+
+    conf->frames = ngx_livestream_transcode_gpu_frames(fan->gpu, i);
+
+    like = av_frame_alloc();
+
+    if (like && av_frame_copy_props(like, pic) == 0
+        && av_hwframe_get_buffer(conf->frames, like, 0) == 0)
+    {
+        e = ngx_livestream_transcode_encoder_open(conf, like, &reason);
+    }
+
+    av_frame_free(&like);
+
+    if (e == NULL) {
+        conf->frames = NULL;
+        fan->download |= 1U << i;
+        fan->gpu_reason = reason;
+    }
+
+    return e;
 }
 
 
@@ -525,6 +566,16 @@ ngx_livestream_transcode_fan_scale(ngx_livestream_transcode_fan_t *fan,
     if (fan->gpu) {
         return ngx_livestream_transcode_gpu_scale(fan->gpu, pic, wanted,
                                                   fan->download, out);
+    }
+
+    /* also where a GPU was lost in between */
+
+    if (fan->scaler == NULL) {
+        fan->scaler = ngx_livestream_transcode_scaler_create(fan->outputs,
+                                                             fan->n);
+        if (fan->scaler == NULL) {
+            return ENOMEM;
+        }
     }
 
     return ngx_livestream_transcode_scale(fan->scaler, pic, wanted, out);

@@ -22,6 +22,7 @@
 
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,7 @@ struct ngx_livestream_transcode_reel_s {
     ngx_livestream_transcode_list_t         kept;
 
     const char                             *reason;
+    char                                    lost[128];  /* why the GPU is */
     int64_t                                 wall;
     int64_t                                 pts;        /* shown last */
     int64_t                                 dts;
@@ -359,8 +361,11 @@ ngx_livestream_transcode_reel_replay(ngx_livestream_transcode_reel_t *r,
     ngx_livestream_frame_t           *f;
     ngx_livestream_transcode_list_t   kept;
 
+    /* it may be the GPU's own text */
+    (void) snprintf(r->lost, sizeof(r->lost), "%s", why);
+
     ngx_livestream_transcode_say(r->pipeline, NGX_LIVESTREAM_TRANSCODE_WARN,
-                                 "gpu is not used from here on: %s", why);
+                                 "gpu is not used from here on: %s", r->lost);
 
     kept = r->kept;
     memset(&r->kept, 0, sizeof(r->kept));
@@ -369,7 +374,7 @@ ngx_livestream_transcode_reel_replay(ngx_livestream_transcode_reel_t *r,
     av_frame_unref(r->picture);
 
     ngx_livestream_transcode_filter_destroy(r->filter);
-    ngx_livestream_transcode_fan_gpu(r->fan, NULL, why);
+    ngx_livestream_transcode_fan_gpu(r->fan, NULL, r->lost);
     ngx_livestream_transcode_gpu_close(r->gpu);
 
     r->gpu = NULL;

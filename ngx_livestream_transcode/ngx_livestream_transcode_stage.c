@@ -116,6 +116,8 @@ static void *
 ngx_livestream_transcode_open(ngx_livestream_pipeline_t *p,
     const ngx_livestream_pipeline_conf_t *conf)
 {
+    int64_t                       interval;
+    uint32_t                      i;
     ngx_livestream_transcoder_t  *t;
 
     t = calloc(1, sizeof(ngx_livestream_transcoder_t));
@@ -131,11 +133,27 @@ ngx_livestream_transcode_open(ngx_livestream_pipeline_t *p,
 
     if (t->conf && t->conf->enabled) {
         t->enabled = 1;
-        t->interval = ngx_livestream_us_to_ticks(t->conf->keyframe_interval,
+        interval = t->conf->keyframe_interval;
+
+        /* a segment begins with one */
+
+        if (interval > conf->segment_duration) {
+            interval = conf->segment_duration;
+        }
+
+        t->interval = ngx_livestream_us_to_ticks(interval,
                                               NGX_LIVESTREAM_TRANSCODE_CLOCK);
     }
 
     ngx_livestream_pipeline_rest(p, t, t->enabled ? INT64_MIN : INT64_MAX);
+
+    /* rungs that the stream had are not to be waited for */
+
+    for (i = 0; !t->enabled && i < conf->ntracks; i++) {
+        if (conf->tracks[i].media == NGX_LIVESTREAM_VIDEO) {
+            ngx_livestream_pipeline_expect(p, 1);
+        }
+    }
 
     return t;
 }
@@ -552,10 +570,10 @@ static int
 ngx_livestream_transcode_failed(ngx_livestream_transcoder_t *t)
 {
     if (t->conf->gpu == NGX_LIVESTREAM_TRANSCODE_GPU_ON
-        && t->state.error == ENODEV)
+        && (t->state.error == ENODEV || t->state.error == EOPNOTSUPP))
     {
         ngx_livestream_pipeline_reason(t->pipeline, t->state.reason);
-        return ENODEV;
+        return t->state.error;
     }
 
     ngx_livestream_transcode_say(t->pipeline, NGX_LIVESTREAM_TRANSCODE_QUALITY,
