@@ -58,6 +58,9 @@ typedef struct {
                                                            key frame */
     int64_t                                 aligned;    /* pts of the last one
                                                            that rungs share */
+    int64_t                                 gop;        /* ticks, between the
+                                                           last two of these;
+                                                           0: unknown */
     int64_t                                 idr;        /* pts of the rungs'
                                                            last one */
     int64_t                                 interval;   /* ticks */
@@ -380,12 +383,15 @@ static uint32_t
 ngx_livestream_transcode_asked(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f, int64_t *at)
 {
+    int64_t  least;
+
     *at = f->pts;
 
     if (t->newest == INT64_MIN) {
         t->newest = f->pts;
         t->aligned = f->pts;
         t->idr = f->pts;
+        t->gop = 0;
 
         return NGX_LIVESTREAM_TRANSCODE_IDR;
     }
@@ -399,17 +405,24 @@ ngx_livestream_transcode_asked(ngx_livestream_transcoder_t *t,
         if ((f->flags & NGX_LIVESTREAM_FRAME_KEY)
             && f->pts - t->aligned >= t->interval / 2)
         {
+            t->gop = f->pts - t->aligned;
             t->aligned = f->pts;
             t->idr = f->pts;
 
             return NGX_LIVESTREAM_TRANSCODE_IDR;
         }
 
-        if (t->newest - t->idr < t->interval * 3 / 2) {
+        /* the source's next one is waited for, if it is not far */
+
+        least = t->gop > t->interval * 5 / 4
+                ? t->interval - NGX_LIVESTREAM_TRANSCODE_NEAR
+                : t->interval * 4 / 3;
+
+        if (t->newest - t->idr < least) {
             return 0;
         }
 
-        t->idr += t->interval;
+        t->idr = t->newest;
         *at = t->newest;
 
         return NGX_LIVESTREAM_TRANSCODE_IDR|NGX_LIVESTREAM_TRANSCODE_NO_CUT;
