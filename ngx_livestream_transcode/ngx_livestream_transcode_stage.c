@@ -46,7 +46,6 @@ typedef struct {
     const ngx_livestream_transcode_conf_t  *conf;       /* NULL: off */
     unsigned                                enabled:1;
     unsigned                                waiting:1;  /* for a key frame */
-    unsigned                                broken:1;   /* before it */
     unsigned                                pass:1;     /* the source */
     unsigned                                described:2;
 
@@ -85,7 +84,7 @@ static void ngx_livestream_transcode_picture(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f);
 static int ngx_livestream_transcode_video(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f);
-static int ngx_livestream_transcode_begin(ngx_livestream_transcoder_t *t,
+static void ngx_livestream_transcode_begin(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f);
 static unsigned ngx_livestream_transcode_fits(ngx_livestream_transcoder_t *t,
     const ngx_livestream_codec_t *codec);
@@ -103,6 +102,8 @@ static int ngx_livestream_transcode_hand_on(void *data,
 static int ngx_livestream_transcode_fetch(ngx_livestream_transcoder_t *t,
     int wait);
 static int ngx_livestream_transcode_failed(ngx_livestream_transcoder_t *t);
+static void ngx_livestream_transcode_only_pass(
+    ngx_livestream_transcoder_t *t);
 
 
 const ngx_livestream_stage_t  ngx_livestream_transcode_stage = {
@@ -286,11 +287,14 @@ ngx_livestream_transcode_video(ngx_livestream_transcoder_t *t,
     int64_t   us, at;
     uint32_t  asked;
 
+    if (t->video == NULL && t->state.error) {
+        return ngx_livestream_pipeline_next(t->pipeline, t, f);
+    }
+
     if (t->hash != f->codec->hash
         || (f->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY))
     {
         t->waiting = 1;
-        t->broken = 1;
     }
 
     asked = 0;
@@ -301,9 +305,10 @@ ngx_livestream_transcode_video(ngx_livestream_transcoder_t *t,
             return 0;
         }
 
-        rc = ngx_livestream_transcode_begin(t, f);
-        if (rc) {
-            return rc;
+        ngx_livestream_transcode_begin(t, f);
+
+        if (t->video == NULL) {
+            return ngx_livestream_pipeline_next(t->pipeline, t, f);
         }
 
         asked = NGX_LIVESTREAM_TRANSCODE_BREAK;
@@ -321,8 +326,7 @@ ngx_livestream_transcode_video(ngx_livestream_transcoder_t *t,
 
     asked |= ngx_livestream_transcode_asked(t, f, &at);
 
-    rc = t->video ? ngx_livestream_transcode_video_put(t->video, f, asked, at)
-                  : 0;
+    rc = ngx_livestream_transcode_video_put(t->video, f, asked, at);
 
     if (rc == 0 && t->pass) {
         rc = ngx_livestream_pipeline_next(t->pipeline, t, f);
@@ -334,33 +338,32 @@ ngx_livestream_transcode_video(ngx_livestream_transcoder_t *t,
 
 /* a key frame, the first one or the first behind a break */
 
-static int
+static void
 ngx_livestream_transcode_begin(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f)
 {
     if (t->hash != f->codec->hash) {
         t->hash = f->codec->hash;
-        t->pass = t->video == NULL && t->state.error
-                  ? 1 : ngx_livestream_transcode_fits(t, f->codec);
+        t->pass = ngx_livestream_transcode_fits(t, f->codec);
     }
 
     t->waiting = 0;
     t->newest = INT64_MIN;
 
-    if (t->video == NULL && t->state.error == 0) {
-
+    if (t->video == NULL) {
         t->video = ngx_livestream_transcode_video_create(t->pipeline,
                                                          t->pconf, t->conf);
         if (t->video == NULL) {
-            return errno;
+            t->state.error = errno;
+            t->state.reason = "a thread could not be started";
+            ngx_livestream_transcode_only_pass(t);
+            return;
         }
 
         t->state.tracks = ngx_livestream_transcode_foresee(t, f->codec);
     }
 
     ngx_livestream_transcode_expect(t);
-
-    return 0;
 }
 
 
@@ -589,6 +592,15 @@ ngx_livestream_transcode_failed(ngx_livestream_transcoder_t *t)
         return t->state.error;
     }
 
+    ngx_livestream_transcode_only_pass(t);
+
+    return 0;
+}
+
+
+static void
+ngx_livestream_transcode_only_pass(ngx_livestream_transcoder_t *t)
+{
     ngx_livestream_transcode_say(t->pipeline, NGX_LIVESTREAM_TRANSCODE_QUALITY,
                                  "it is no longer transcoded, only passed "
                                  "through: %s", t->state.reason);
@@ -598,9 +610,6 @@ ngx_livestream_transcode_failed(ngx_livestream_transcoder_t *t)
     t->video = NULL;
     t->state.tracks = 0;
     t->pass = 1;
-    t->waiting = 1;
 
     ngx_livestream_transcode_expect(t);
-
-    return 0;
 }

@@ -7,8 +7,13 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE             /* pthread_setattr_default_np() */
+#endif
+
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -555,6 +560,83 @@ test_destroyed(void)
 }
 
 
+/* too small for any rung, and with far fewer key frames than segments */
+
+static void
+test_failed(void)
+{
+    test_t                  *t;
+    source_t                 s = { NULL, 16, 16, NULL };
+    ngx_livestream_frame_t  *f;
+
+    t = create(2);
+    run(t, &s, 10, 250, 1000, 0);
+
+    f = source_frame(&s, 300, 0, 2 * TICKS);
+    f->flags |= NGX_LIVESTREAM_FRAME_DISCONTINUITY;
+    push(t, f);
+
+    finish(t);
+
+    tap_is(t->error, 0, "a ladder that fails is no error");
+    tap_is(t->n[0], 251, "the source is let through then");
+    tap_is(t->n[2] + t->n[3], 0, "alone");
+    tap_is(t->expected, 1, "and is what is expected");
+    tap_is(t->seen[0][250].flags, NGX_LIVESTREAM_FRAME_DISCONTINUITY,
+           "with what is said of its timeline");
+
+    source_close(&s);
+    free(t);
+}
+
+
+/* a machine that has no more threads: none has room for such a stack */
+
+static void
+test_no_thread(void)
+{
+    int                      i;
+    test_t                  *t;
+    source_t                 s = { NULL, 320, 180, NULL };
+    pthread_attr_t           usual, huge;
+    ngx_livestream_frame_t  *f;
+
+    (void) pthread_getattr_default_np(&usual);
+    (void) pthread_getattr_default_np(&huge);
+    (void) pthread_attr_setstacksize(&huge, (size_t) 1 << 46);
+
+    t = create(2);
+    f = source_frame(&s, 0, 1, 0);
+
+    (void) pthread_setattr_default_np(&huge);
+
+    push(t, f);
+
+    for (i = 0; i < PATIENCE; i++) {
+        if (__atomic_load_n(&t->n[0], __ATOMIC_ACQUIRE)) {
+            break;
+        }
+
+        turn();
+    }
+
+    (void) pthread_setattr_default_np(&usual);
+
+    run(t, &s, 1, 30, 30, 0);
+    finish(t);
+
+    tap_is(t->error, 0, "a machine without more threads is no error");
+    tap_is(t->n[0], 31, "the source is let through then");
+    tap_is(t->n[3], 0, "alone");
+
+    source_close(&s);
+    free(t);
+
+    (void) pthread_attr_destroy(&usual);
+    (void) pthread_attr_destroy(&huge);
+}
+
+
 static void
 test_off(void)
 {
@@ -588,6 +670,8 @@ main(void)
     test_break();
     test_corrupt();
     test_destroyed();
+    test_failed();
+    test_no_thread();
     test_off();
 
     ngx_livestream_mailbox_close();
