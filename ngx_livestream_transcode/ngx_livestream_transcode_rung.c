@@ -177,7 +177,9 @@ ngx_livestream_transcode_rung_put(ngx_livestream_transcode_rung_t *r,
 {
     AVFrame                            *late;
     ngx_livestream_transcode_queued_t  *q;
+    ngx_livestream_transcode_stamp_t    st;
 
+    st = *stamp;
     late = NULL;
 
     pthread_mutex_lock(&r->mutex);
@@ -189,12 +191,18 @@ ngx_livestream_transcode_rung_put(ngx_livestream_transcode_rung_t *r,
     }
 
     if (r->put - r->get == NGX_LIVESTREAM_TRANSCODE_QUEUE) {
-        late = ngx_livestream_transcode_slot(r, --r->put)->pic;
+        q = ngx_livestream_transcode_slot(r, --r->put);
+        late = q->pic;
+
+        /* a break is not left out with its picture */
+
+        st.idr |= q->stamp.idr;
+        st.flags |= q->stamp.flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY;
     }
 
     q = ngx_livestream_transcode_slot(r, r->put++);
     q->pic = pic;
-    q->stamp = *stamp;
+    q->stamp = st;
 
     pthread_cond_broadcast(&r->cond);
     pthread_mutex_unlock(&r->mutex);
