@@ -20,7 +20,8 @@
  * A leader of which nothing came while others went on is filled with gaps, so
  * that all playlists go on; these are cut by time.  A frame that comes late
  * for a gap is decoded behind it, while its pts stays.  A leader that nobody
- * makes any more hands over to the next one.
+ * makes any more hands over to the next one, and one that led because it was
+ * the first to come, to the last one.
  *
  * Where the timeline is broken, or a codec changes, the segment ends in all
  * tracks and the next one is a discontinuity, which begins with a key frame;
@@ -42,6 +43,8 @@
 #define NGX_LIVESTREAM_LLHLS_GONE     5000000       /* us, a leader that is
                                                        waited for */
 #define NGX_LIVESTREAM_LLHLS_HOLE     60000000      /* us, not to be filled */
+#define NGX_LIVESTREAM_LLHLS_CLOSE_BY 900000        /* us, behind a leader that
+                                                       is to give way */
 
 
 static int ngx_livestream_llhls_lead(ngx_livestream_llhls_cutter_t *c,
@@ -57,6 +60,8 @@ static int ngx_livestream_llhls_take_lead(ngx_livestream_llhls_cutter_t *c,
 static int ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
     ngx_livestream_llhls_track_t *t);
 static int ngx_livestream_llhls_hand_over(ngx_livestream_llhls_cutter_t *c);
+static ngx_livestream_llhls_track_t *ngx_livestream_llhls_heir(
+    ngx_livestream_llhls_cutter_t *c);
 static int ngx_livestream_llhls_lead_queued(ngx_livestream_llhls_cutter_t *c);
 static int ngx_livestream_llhls_cut(ngx_livestream_llhls_cutter_t *c,
     int64_t *dts, ngx_livestream_llhls_end_e end);
@@ -131,11 +136,9 @@ ngx_livestream_llhls_cutter_frame(ngx_livestream_llhls_cutter_t *c,
 
     t->newest = us;
 
-    if (c->leader->gone) {
-        rc = ngx_livestream_llhls_hand_over(c);
-        if (rc) {
-            return rc;
-        }
+    rc = ngx_livestream_llhls_hand_over(c);
+    if (rc) {
+        return rc;
     }
 
     if (t != c->leader
@@ -432,19 +435,52 @@ ngx_livestream_llhls_relieve(ngx_livestream_llhls_cutter_t *c,
 
 
 /*
- * The leader is gone: the last track of video that is expected and is where it
- * was goes on in its place; while there is none, the first one that comes with
- * a key frame will.
+ * Where the leader is gone the last track of video that is expected and is
+ * where it was goes on in its place; while there is none, the first one that
+ * comes with a key frame will.  Video that has taken the lead because it was
+ * the first to come gives it up to what belongs there.
  */
 
 static int
 ngx_livestream_llhls_hand_over(ngx_livestream_llhls_cutter_t *c)
 {
+    ngx_livestream_llhls_track_t  *t;
+
+    t = ngx_livestream_llhls_heir(c);
+
+    if (t == NULL) {
+        return 0;
+    }
+
+    if (c->waiting) {
+        return ngx_livestream_llhls_relieve(c, t);
+    }
+
+    c->leader->fresh = c->horizon;
+    c->leader = t;
+
+    return ngx_livestream_llhls_lead_queued(c);
+}
+
+
+static ngx_livestream_llhls_track_t *
+ngx_livestream_llhls_heir(ngx_livestream_llhls_cutter_t *c)
+{
     unsigned                       i;
     ngx_livestream_llhls_track_t  *t;
 
+    if (!c->leader->gone
+        && (c->waiting || c->leader->media == NGX_LIVESTREAM_AUDIO))
+    {
+        return NULL;
+    }
+
     for (i = c->ntracks; i > 0; i--) {
         t = &c->tracks[i - 1];
+
+        if (t == c->leader && !t->gone) {
+            return NULL;
+        }
 
         if (t->out == NULL
             || t->media != NGX_LIVESTREAM_VIDEO
@@ -453,17 +489,16 @@ ngx_livestream_llhls_hand_over(ngx_livestream_llhls_cutter_t *c)
             continue;
         }
 
-        if (c->waiting) {
-            return ngx_livestream_llhls_relieve(c, t);
+        /* nor may the leader have passed where it is to cut next */
+
+        if (c->leader->gone
+            || c->horizon - t->newest < NGX_LIVESTREAM_LLHLS_CLOSE_BY)
+        {
+            return t;
         }
-
-        c->leader->fresh = c->horizon;
-        c->leader = t;
-
-        return ngx_livestream_llhls_lead_queued(c);
     }
 
-    return 0;
+    return NULL;
 }
 
 

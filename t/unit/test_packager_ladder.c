@@ -260,6 +260,42 @@ late(void)
 }
 
 
+/* the source is there first, and has key frames where its rungs have none */
+
+static void
+after_audio(void)
+{
+    unsigned  i;
+
+    begin("a ladder that comes after its audio");
+
+    sim->conf.frame_rate = 30000;
+
+    audio(0, 53);
+    expect(20, SOURCE|HIGH|LOW);
+
+    /* and once more after a silence */
+
+    for (i = 20; i <= 40; i += 20) {
+        video(&(clip_t) { 0, i, i + 13, 30, 0.8, 0, 0, 0, h264 });
+        video(&(clip_t) { 2, i, i + 13, 30, 1.6, 0, 0.3, 0, h264 });
+        video(&(clip_t) { 4, i, i + 13, 30, 1.6, 0, 0.15, 0, h264 });
+    }
+
+    play();
+
+    for (i = 0; i < sim->ntracks; i++) {
+        tap_is(sim->tracks[i]->dependent, 0,
+               "each segment of %s begins with a key frame",
+               sim->tracks[i]->name);
+    }
+
+    tap_is(misaligned("source"), 0, "all are cut at the same times");
+
+    end();
+}
+
+
 static void
 overloaded(void)
 {
@@ -586,6 +622,7 @@ main(void)
     key_frames_between();
     shed();
     late();
+    after_audio();
     overloaded();
     changed();
     probed();
