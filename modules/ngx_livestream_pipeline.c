@@ -93,7 +93,7 @@ struct ngx_livestream_pipeline_s {
 
     /* thread; error and reason are the loop's after the last message */
     int                                    error;
-    const char                            *reason;
+    char                                   reason[128];
     uint32_t                               expected;
     unsigned                               nstages;
     unsigned                               nopen;
@@ -176,7 +176,6 @@ ngx_livestream_pipeline_create(const ngx_livestream_pipeline_conf_t *conf,
     p->conf = conf;
     p->data = data;
     p->done = done;
-    p->reason = "";
 
     for (i = 0; i < ngx_livestream_nstages; i++) {
         p->stages[i] = ngx_livestream_stages[i];
@@ -651,7 +650,7 @@ ngx_livestream_pipeline_fail(ngx_livestream_pipeline_t *p, int error,
     p->error = error;
 
     if (p->reason[0] == '\0') {
-        p->reason = name;
+        ngx_livestream_pipeline_reason(p, name);
     }
 
     ngx_livestream_release(&p->failed, 1);
@@ -757,7 +756,7 @@ void
 ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
     const char *reason)
 {
-    p->reason = reason;
+    (void) snprintf(p->reason, sizeof(p->reason), "%s", reason);
 }
 
 

@@ -182,7 +182,7 @@ void ngx_livestream_pipeline_drain(ngx_livestream_pipeline_t *p);
 
 uint64_t ngx_livestream_pipeline_dropped(ngx_livestream_pipeline_t *p);
 
-/* a stage's fail: its words for done()'s reason; static or literal text */
+/* a stage's fail: its words for done()'s reason, which are copied */
 void ngx_livestream_pipeline_reason(ngx_livestream_pipeline_t *p,
     const char *reason);
 

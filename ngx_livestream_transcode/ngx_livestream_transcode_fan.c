@@ -53,7 +53,8 @@ struct ngx_livestream_transcode_fan_s {
     ngx_livestream_transcode_emit_pt        emit;
     void                                   *data;
 
-    ngx_livestream_transcode_gpu_t         *gpu;
+    ngx_livestream_transcode_gpu_t         *gpu;    /* that there is */
+    ngx_livestream_transcode_gpu_t         *used;   /* NULL: not worth it */
     const char                             *gpu_reason;
     ngx_livestream_transcode_scaler_t      *scaler;
     uint32_t                                rate;
@@ -70,13 +71,20 @@ struct ngx_livestream_transcode_fan_s {
                                                        next cut */
     unsigned                                reset:1;
     unsigned                                late:1;
+    unsigned                                device:1;   /* pictures come from
+                                                           there */
+    unsigned                                described:1;
     ngx_livestream_transcode_pace_t         pace;
 };
 
 
 static int ngx_livestream_transcode_fan_changed(
-    ngx_livestream_transcode_fan_t *fan, const AVFrame *pic);
+    ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
+    const ngx_livestream_transcode_stamp_t *stamp);
 static int ngx_livestream_transcode_fan_setup(
+    ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
+    const char **reason);
+static int ngx_livestream_transcode_fan_begin(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const char **reason);
 static void ngx_livestream_transcode_fan_stop(
@@ -169,6 +177,8 @@ ngx_livestream_transcode_fan_gpu(ngx_livestream_transcode_fan_t *fan,
     }
 
     fan->gpu = gpu;
+    fan->used = NULL;
+    fan->device = 0;
     fan->gpu_reason = reason;
 }
 
@@ -235,7 +245,7 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     st = *stamp;
     st.pts = pic->pts;
 
-    if (ngx_livestream_transcode_fan_changed(fan, pic)) {
+    if (ngx_livestream_transcode_fan_changed(fan, pic, stamp)) {
 
         if (fan->n) {
             st.flags |= NGX_LIVESTREAM_FRAME_DISCONTINUITY;
@@ -265,14 +275,19 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     rc = ngx_livestream_transcode_fan_scale(fan, pic, wanted, out);
 
     if (rc) {
-        *reason = fan->gpu ? ngx_livestream_transcode_gpu_reason(fan->gpu)
-                           : NULL;
+        *reason = fan->used ? ngx_livestream_transcode_gpu_reason(fan->used)
+                            : NULL;
 
         if (*reason == NULL) {
             *reason = "a picture could not be scaled";
         }
 
         return rc;
+    }
+
+    if (!fan->described) {
+        fan->described = 1;
+        ngx_livestream_transcode_fan_describe(fan, pic);
     }
 
     for (i = 0; i < fan->n; i++) {
@@ -289,14 +304,22 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
 
 static int
 ngx_livestream_transcode_fan_changed(ngx_livestream_transcode_fan_t *fan,
-    const AVFrame *pic)
+    const AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp)
 {
+    unsigned                            device;
     ngx_livestream_transcode_source_t  *source;
 
     source = &fan->source;
+    device = (pic->format == AV_PIX_FMT_CUDA);
+
+    /* what the device can decode is to come from there, and what it cannot is
+     * not to go there only to come back */
 
     return fan->n == 0
            || fan->reset
+           || (device && fan->used == NULL)
+           || (device != fan->device
+               && (stamp->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY))
            || source->width != (uint32_t) pic->width
            || source->height != (uint32_t) pic->height
            || source->sar_num != (uint32_t) pic->sample_aspect_ratio.num
@@ -308,13 +331,20 @@ static int
 ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic, const char **reason)
 {
-    int       rc;
-    unsigned  i;
+    int  rc;
 
     ngx_livestream_transcode_fan_finish(fan);
     ngx_livestream_transcode_fan_stop(fan);
 
     fan->reset = 0;
+    fan->described = 0;
+    fan->used = fan->gpu;
+    fan->device = (pic->format == AV_PIX_FMT_CUDA);
+
+    if (fan->gpu) {
+        fan->gpu_reason = "";
+    }
+
     fan->source.width = pic->width;
     fan->source.height = pic->height;
     fan->source.sar_num = pic->sample_aspect_ratio.num;
@@ -327,8 +357,37 @@ ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
         return EINVAL;
     }
 
-    if (fan->gpu) {
-        rc = ngx_livestream_transcode_gpu_outputs(fan->gpu, fan->outputs,
+    rc = ngx_livestream_transcode_fan_begin(fan, pic, reason);
+
+    /* up and down again for nothing */
+
+    if (rc == 0 && fan->used && !fan->device
+        && fan->download == (1U << fan->n) - 1)
+    {
+        if (fan->conf->gpu == NGX_LIVESTREAM_TRANSCODE_GPU_ON) {
+            *reason = "\"gpu on\", but it neither decodes nor encodes this";
+            return EOPNOTSUPP;
+        }
+
+        ngx_livestream_transcode_fan_stop(fan);
+        fan->used = NULL;
+
+        rc = ngx_livestream_transcode_fan_begin(fan, pic, reason);
+    }
+
+    return rc;
+}
+
+
+static int
+ngx_livestream_transcode_fan_begin(ngx_livestream_transcode_fan_t *fan,
+    const AVFrame *pic, const char **reason)
+{
+    int       rc;
+    unsigned  i;
+
+    if (fan->used) {
+        rc = ngx_livestream_transcode_gpu_outputs(fan->used, fan->outputs,
                                                   fan->n, reason);
         if (rc) {
             return ENODEV;
@@ -346,23 +405,6 @@ ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
             return rc;
         }
     }
-
-    /* up and down again for nothing */
-
-    if (fan->gpu && pic->format != AV_PIX_FMT_CUDA
-        && fan->download == (1U << fan->n) - 1)
-    {
-        if (fan->conf->gpu == NGX_LIVESTREAM_TRANSCODE_GPU_ON) {
-            *reason = "\"gpu on\", but it neither decodes nor encodes this";
-            return EOPNOTSUPP;
-        }
-
-        fan->gpu = NULL;
-
-        return ngx_livestream_transcode_fan_setup(fan, pic, reason);
-    }
-
-    ngx_livestream_transcode_fan_describe(fan, pic);
 
     return 0;
 }
@@ -428,7 +470,7 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
         conf.threads = NGX_LIVESTREAM_TRANSCODE_THREADS;
     }
 
-    if (fan->gpu) {
+    if (fan->used) {
         e = ngx_livestream_transcode_fan_device(fan, &conf, i, pic);
     }
 
@@ -466,7 +508,7 @@ ngx_livestream_transcode_fan_device(ngx_livestream_transcode_fan_t *fan,
     e = NULL;
     reason = "out of memory of the device";
 
-    conf->frames = ngx_livestream_transcode_gpu_frames(fan->gpu, i);
+    conf->frames = ngx_livestream_transcode_gpu_frames(fan->used, i);
 
     like = av_frame_alloc();
 
@@ -563,8 +605,8 @@ ngx_livestream_transcode_fan_scale(ngx_livestream_transcode_fan_t *fan,
         return 0;
     }
 
-    if (fan->gpu) {
-        return ngx_livestream_transcode_gpu_scale(fan->gpu, pic, wanted,
+    if (fan->used) {
+        return ngx_livestream_transcode_gpu_scale(fan->used, pic, wanted,
                                                   fan->download, out);
     }
 
@@ -697,8 +739,7 @@ static void
 ngx_livestream_transcode_fan_describe(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic)
 {
-    int          device;
-    char         rungs[200];
+    char         gpu[16], rungs[200];
     size_t       len;
     unsigned     i, ndevice;
     const char  *encoded;
@@ -712,16 +753,18 @@ ngx_livestream_transcode_fan_describe(ngx_livestream_transcode_fan_t *fan,
                         ngx_livestream_transcode_rung_name(fan, i));
     }
 
-    device = (pic->format == AV_PIX_FMT_CUDA);
-    encoded = ndevice == fan->n ? "gpu" : ndevice ? "gpu and cpu" : "cpu";
+    (void) snprintf(gpu, sizeof(gpu), "gpu %d", fan->used
+                    ? ngx_livestream_transcode_gpu_index(fan->used) : -1);
+
+    encoded = ndevice == fan->n ? gpu : ndevice ? "gpu and cpu" : "cpu";
 
     ngx_livestream_transcode_say(fan->pipeline, NGX_LIVESTREAM_TRANSCODE_INFO,
                                  "%dx%d to%s in %s, decoded on %s, scaled on "
                                  "%s, encoded on %s%s%s", pic->width,
                                  pic->height, rungs,
                                  ngx_livestream_codec_name(fan->conf->codec),
-                                 device ? "gpu" : "cpu",
-                                 fan->gpu ? "gpu" : "cpu", encoded,
+                                 pic->format == AV_PIX_FMT_CUDA ? gpu : "cpu",
+                                 fan->used ? gpu : "cpu", encoded,
                                  *fan->gpu_reason ? "; gpu: " : "",
                                  fan->gpu_reason);
 }

@@ -257,7 +257,10 @@ ngx_livestream_transcode_reel_frame(ngx_livestream_transcode_reel_t *r,
         rc = ngx_livestream_transcode_reel_decode(r, f);
     }
 
-    if (rc == ENODEV && r->gpu) {
+    if (rc == ENODEV && r->gpu
+        && (r->pts != INT64_MIN
+            || r->conf->gpu != NGX_LIVESTREAM_TRANSCODE_GPU_ON))
+    {
         rc = ngx_livestream_transcode_reel_replay(r, r->reason);
     }
 
@@ -364,8 +367,14 @@ ngx_livestream_transcode_reel_replay(ngx_livestream_transcode_reel_t *r,
     /* it may be the GPU's own text */
     (void) snprintf(r->lost, sizeof(r->lost), "%s", why);
 
-    ngx_livestream_transcode_say(r->pipeline, NGX_LIVESTREAM_TRANSCODE_WARN,
-                                 "gpu is not used from here on: %s", r->lost);
+    /* before the first picture the line that says what runs where is enough */
+
+    if (r->pts != INT64_MIN) {
+        ngx_livestream_transcode_say(r->pipeline,
+                                     NGX_LIVESTREAM_TRANSCODE_WARN,
+                                     "gpu is not used from here on: %s",
+                                     r->lost);
+    }
 
     kept = r->kept;
     memset(&r->kept, 0, sizeof(r->kept));

@@ -15,6 +15,7 @@
 
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ struct ngx_livestream_transcode_video_s {
     ngx_livestream_transcode_fan_t         *fan;
     ngx_livestream_transcode_reel_t        *reel;
     const char                             *reason;
+    char                                    text[128];  /* of the state */
 };
 
 
@@ -307,8 +309,16 @@ ngx_livestream_transcode_video_end(ngx_livestream_transcode_video_t *v,
     }
 
     if (v->reel) {
-        v->reason = error ? ngx_livestream_transcode_reel_reason(v->reel)
-                          : "";
+        v->reason = ngx_livestream_transcode_reel_reason(v->reel);
+    }
+
+    /* it may be a GPU's own text, which goes with the reel */
+
+    if (error && v->reason) {
+        (void) snprintf(v->text, sizeof(v->text), "%s", v->reason);
+    }
+
+    if (v->reel) {
         ngx_livestream_transcode_reel_destroy(v->reel);
     }
 
@@ -319,7 +329,7 @@ ngx_livestream_transcode_video_end(ngx_livestream_transcode_video_t *v,
     pthread_mutex_lock(&v->mutex);
 
     v->state.error = error;
-    v->state.reason = v->reason;
+    v->state.reason = v->text;
     v->done = 1;
 
     pthread_cond_broadcast(&v->cond);

@@ -215,7 +215,8 @@ typedef struct {
                                                known yet */
     uint32_t                 altered;       /* the source is not plain */
     int                      error;         /* it has ended */
-    const char              *reason;        /* static; of the error */
+    const char              *reason;        /* of the error; lives as long as
+                                               the video */
 } ngx_livestream_transcode_video_state_t;
 
 
