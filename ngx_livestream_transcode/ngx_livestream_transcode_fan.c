@@ -162,7 +162,8 @@ ngx_livestream_transcode_fan_gpu(ngx_livestream_transcode_fan_t *fan,
 {
     unsigned  i;
 
-    fan->reset = (fan->gpu == NULL);
+    fan->reset = (fan->gpu == NULL
+                  || ngx_livestream_transcode_fan_tracks(fan) == 0);
 
     for (i = 0; i < fan->n; i++) {
         if (fan->blades[i].device) {
