@@ -40,6 +40,7 @@ ngx_livestream_transcode_list_append(ngx_livestream_transcode_list_t *list,
 
     list->last = link;
     list->n++;
+    list->bytes += f->size;
 
     return 0;
 }
@@ -62,6 +63,7 @@ ngx_livestream_transcode_list_shift(ngx_livestream_transcode_list_t *list,
     list->n--;
 
     f = link->frame;
+    list->bytes -= f->size;
     *asked = link->asked;
     *at = link->at;
 

@@ -30,6 +30,7 @@
 
 
 #define NGX_LIVESTREAM_TRANSCODE_KEPT     1024          /* frames of a GOP */
+#define NGX_LIVESTREAM_TRANSCODE_BYTES    (32 * 1024 * 1024)
 #define NGX_LIVESTREAM_TRANSCODE_DUE      16            /* key frames that are
                                                            on their way */
 #define NGX_LIVESTREAM_TRANSCODE_RATE     30000         /* per 1000 s */
@@ -125,6 +126,7 @@ ngx_livestream_transcode_reel_create(ngx_livestream_pipeline_t *p,
     r->pconf = pconf;
     r->conf = conf;
     r->fan = fan;
+    r->reason = "out of memory";
     r->waiting = 1;
     r->pts = INT64_MIN;
     r->dts = INT64_MIN;
@@ -219,6 +221,7 @@ ngx_livestream_transcode_reel_frame(ngx_livestream_transcode_reel_t *r,
         r->ndue = 0;
         r->waiting = 1;
         r->looked = 0;
+        r->altered = 0;
         r->discontinuity = (r->pts != INT64_MIN);
     }
 
@@ -235,6 +238,10 @@ ngx_livestream_transcode_reel_frame(ngx_livestream_transcode_reel_t *r,
 
     if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
         r->behind = f->pts - f->dts;
+    }
+
+    if (asked & NGX_LIVESTREAM_TRANSCODE_BREAK) {
+        r->delay = r->behind;
     }
 
     if (asked & NGX_LIVESTREAM_TRANSCODE_IDR) {
@@ -337,10 +344,17 @@ ngx_livestream_transcode_reel_keep(ngx_livestream_transcode_reel_t *r,
         return 0;
     }
 
-    if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
-        ngx_livestream_transcode_list_clear(&r->kept);
+    /* a group of pictures without its end is of no use, nor one without its
+     * begin */
 
-    } else if (r->kept.n == NGX_LIVESTREAM_TRANSCODE_KEPT) {
+    if ((f->flags & NGX_LIVESTREAM_FRAME_KEY)
+        || r->kept.n == NGX_LIVESTREAM_TRANSCODE_KEPT
+        || r->kept.bytes + f->size > NGX_LIVESTREAM_TRANSCODE_BYTES)
+    {
+        ngx_livestream_transcode_list_clear(&r->kept);
+    }
+
+    if (r->kept.n == 0 && !(f->flags & NGX_LIVESTREAM_FRAME_KEY)) {
         return 0;
     }
 
@@ -387,6 +401,7 @@ ngx_livestream_transcode_reel_replay(ngx_livestream_transcode_reel_t *r,
     ngx_livestream_transcode_gpu_close(r->gpu);
 
     r->gpu = NULL;
+    r->reason = r->lost;
     r->filter = ngx_livestream_transcode_filter_create();
 
     codec = ngx_livestream_codec_ref(r->codec);

@@ -25,6 +25,7 @@
 #define NGX_LIVESTREAM_TRANSCODE_LAG      1000000       /* us, that a frame
                                                            waits */
 #define NGX_LIVESTREAM_TRANSCODE_WAITING  512           /* frames of input */
+#define NGX_LIVESTREAM_TRANSCODE_BYTES    (32 * 1024 * 1024)
 
 
 struct ngx_livestream_transcode_video_s {
@@ -41,13 +42,14 @@ struct ngx_livestream_transcode_video_s {
     ngx_livestream_transcode_list_t         out;
     ngx_livestream_transcode_video_state_t  state;
     uint32_t                                missed;     /* left out */
+    unsigned                                breaks;     /* in the input */
+    unsigned                                broken:1;   /* where it drops */
     unsigned                                finish:1;
     unsigned                                stop:1;
     unsigned                                done:1;
 
     /* pipeline thread */
     unsigned                                dropping:1;
-    unsigned                                broken:1;   /* where it drops */
 
     /* video thread */
     ngx_livestream_transcode_fan_t         *fan;
@@ -147,7 +149,8 @@ ngx_livestream_transcode_video_put(ngx_livestream_transcode_video_t *v,
     lag = v->in.first ? now - v->in.first->time : 0;
 
     if (lag > NGX_LIVESTREAM_TRANSCODE_LAG
-        || v->in.n == NGX_LIVESTREAM_TRANSCODE_WAITING)
+        || v->in.n == NGX_LIVESTREAM_TRANSCODE_WAITING
+        || v->in.bytes > NGX_LIVESTREAM_TRANSCODE_BYTES)
     {
         v->dropping = 1;
 
@@ -168,6 +171,7 @@ ngx_livestream_transcode_video_put(ngx_livestream_transcode_video_t *v,
     } else {
         if (v->broken) {
             v->broken = 0;
+            v->breaks++;
             asked |= NGX_LIVESTREAM_TRANSCODE_BREAK;
         }
 
@@ -228,6 +232,12 @@ ngx_livestream_transcode_emit(void *data, ngx_livestream_frame_t *f)
     pthread_mutex_lock(&v->mutex);
 
     rc = ngx_livestream_transcode_list_append(&v->out, f, 0, 0, 0);
+
+    /* a rung that is new may be faster than who tells of it */
+
+    if (v->state.tracks) {
+        v->state.tracks |= 1U << f->track;
+    }
 
     pthread_cond_broadcast(&v->cond);
     pthread_mutex_unlock(&v->mutex);
@@ -361,6 +371,10 @@ ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
                > NGX_LIVESTREAM_TRANSCODE_LAG / 2;
 
         f = ngx_livestream_transcode_list_shift(&v->in, asked, at);
+
+        if (*asked & NGX_LIVESTREAM_TRANSCODE_BREAK) {
+            v->breaks--;
+        }
     }
 
     missed = v->missed;
@@ -389,6 +403,12 @@ ngx_livestream_transcode_video_tell(ngx_livestream_transcode_video_t *v)
     altered = ngx_livestream_transcode_reel_altered(v->reel);
 
     pthread_mutex_lock(&v->mutex);
+
+    /* what is to come may be another source */
+
+    if (v->breaks || v->broken) {
+        altered = 0;
+    }
 
     changed = (tracks != v->state.tracks || altered != v->state.altered);
 

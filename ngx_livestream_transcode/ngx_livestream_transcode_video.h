@@ -160,6 +160,7 @@ typedef struct {
     ngx_livestream_transcode_link_t  *first;
     ngx_livestream_transcode_link_t  *last;
     unsigned                          n;
+    size_t                            bytes;
 } ngx_livestream_transcode_list_t;
 
 
