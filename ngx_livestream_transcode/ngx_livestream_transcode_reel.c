@@ -94,6 +94,8 @@ static int ngx_livestream_transcode_reel_decode(
     ngx_livestream_transcode_reel_t *r, ngx_livestream_frame_t *f);
 static int ngx_livestream_transcode_reel_receive(
     ngx_livestream_transcode_reel_t *r);
+static int ngx_livestream_transcode_reel_error(
+    ngx_livestream_transcode_reel_t *r, int rc);
 static void ngx_livestream_transcode_reel_bad(
     ngx_livestream_transcode_reel_t *r);
 static int ngx_livestream_transcode_reel_picture(
@@ -483,19 +485,11 @@ ngx_livestream_transcode_reel_decode(ngx_livestream_transcode_reel_t *r,
 
     av_packet_unref(r->packet);
 
-    if (rc == AVERROR(ENOMEM)) {
-        r->reason = "out of memory";
-        return ENOMEM;
-    }
-
     if (rc < 0) {
-
-        if (r->gpu && rc != AVERROR_INVALIDDATA) {
-            r->reason = "it does not decode";
-            return ENODEV;
+        rc = ngx_livestream_transcode_reel_error(r, rc);
+        if (rc) {
+            return rc;
         }
-
-        ngx_livestream_transcode_reel_bad(r);
     }
 
     return ngx_livestream_transcode_reel_receive(r);
@@ -514,20 +508,8 @@ ngx_livestream_transcode_reel_receive(ngx_livestream_transcode_reel_t *r)
             return 0;
         }
 
-        if (rc == AVERROR(ENOMEM)) {
-            r->reason = "out of memory";
-            return ENOMEM;
-        }
-
         if (rc < 0) {
-
-            if (r->gpu && rc != AVERROR_INVALIDDATA) {
-                r->reason = "it does not decode";
-                return ENODEV;
-            }
-
-            ngx_livestream_transcode_reel_bad(r);
-            return 0;
+            return ngx_livestream_transcode_reel_error(r, rc);
         }
 
         rc = ngx_livestream_transcode_reel_picture(r);
@@ -538,6 +520,27 @@ ngx_livestream_transcode_reel_receive(ngx_livestream_transcode_reel_t *r)
             return rc;
         }
     }
+}
+
+
+/* of the decoder's */
+
+static int
+ngx_livestream_transcode_reel_error(ngx_livestream_transcode_reel_t *r, int rc)
+{
+    if (rc == AVERROR(ENOMEM)) {
+        r->reason = "out of memory";
+        return ENOMEM;
+    }
+
+    if (r->gpu && rc != AVERROR_INVALIDDATA) {
+        r->reason = "it does not decode";
+        return ENODEV;
+    }
+
+    ngx_livestream_transcode_reel_bad(r);
+
+    return 0;
 }
 
 
@@ -564,7 +567,7 @@ ngx_livestream_transcode_reel_picture(ngx_livestream_transcode_reel_t *r)
 
     pic = r->picture;
 
-    if (pic->decode_error_flags || (pic->flags & AV_FRAME_FLAG_CORRUPT)) {
+    if (ngx_livestream_transcode_damaged(pic)) {
         ngx_livestream_transcode_reel_bad(r);
         return 0;
     }
