@@ -20,6 +20,7 @@ const site = await serve();
 const browser = await launch();
 let messages = [];
 let page;
+let session;
 
 
 async function openPage(url, options) {
@@ -29,6 +30,7 @@ async function openPage(url, options) {
     const context = await browser.newContext(options || {});
 
     page = await context.newPage();
+    session = await context.newCDPSession(page);
     page.on("pageerror", (e) => messages.push("uncaught: " + e.message));
     page.on("console", (m) => {
         if (m.type() === "error") {
@@ -66,8 +68,6 @@ const commands = {
 
     /* bytes a second that the page's network gives; 0: as many as there are */
     throttle: async (rate) => {
-        const session = await page.context().newCDPSession(page);
-
         await session.send("Network.enable");
         await session.send("Network.emulateNetworkConditions", {
             offline: false, latency: rate ? 20 : 0,

@@ -27,6 +27,7 @@ package Livestream::Test::Media;
 #
 # Times are seconds on the stream's timeline.
 #
+#   part(@msns)           only these segments of it
 #   samples()             of all segments
 #   idrs()                their key frames
 #   bitrate()             bit/s over all segments; peak() of the busiest one
@@ -351,6 +352,18 @@ sub vp9_idr {
 
 # ---- what is in them
 
+sub part {
+    my ($m, @msns) = @_;
+
+    my %wanted = map { $_ => 1 } @msns;
+    my $part = bless { %$m, segments => [grep { $wanted{ $_->{msn} } }
+                                         @{ $m->{segments} }] }, ref $m;
+
+    delete $part->{file};
+    return $part;
+}
+
+
 sub samples { map { @{ $_->{samples} } } @{ $_[0]{segments} } }
 
 sub idrs { grep { $_->{idr} } $_[0]->samples }
@@ -447,7 +460,8 @@ sub complaints {
     my ($m) = @_;
 
     my $file = $m->file;
-    my $text = `ffmpeg -nostdin -v error -i \Q$file\E -f null - 2>&1`;
+    my $text = `ffmpeg -nostdin -v error -i \Q$file\E \\
+        -enc_time_base 1/90000 -f null - 2>&1`;
 
     return $text . ($? ? "exit status $?\n" : '');
 }
@@ -459,7 +473,8 @@ sub luma {
     $filter = join ',', $filter // (), 'scale=1:1:flags=area', 'format=gray';
 
     return unpack 'C*', output(qw(ffmpeg -nostdin -v error -i), $m->file,
-        '-vf', $filter, qw(-fps_mode passthrough -f rawvideo -));
+        '-vf', $filter, qw(-fps_mode passthrough -enc_time_base 1/90000
+           -f rawvideo -));
 }
 
 
