@@ -340,9 +340,6 @@ ngx_livestream_stream_done(void *data, int error, const char *reason)
 
     dropped = ngx_livestream_pipeline_dropped(s->pipeline);
 
-    ngx_livestream_pipeline_destroy(s->pipeline);
-    s->pipeline = NULL;
-
     if (dropped) {
         ngx_log_error(NGX_LOG_WARN, s->log, 0,
                       "stream %V: %uL frames were dropped, the disk or the "
@@ -358,6 +355,11 @@ ngx_livestream_stream_done(void *data, int error, const char *reason)
         s->ending = NGX_LIVESTREAM_ASK_STOP;
         s->status = "error";
     }
+
+    /* the reason is the pipeline's */
+
+    ngx_livestream_pipeline_destroy(s->pipeline);
+    s->pipeline = NULL;
 
     if (s->session) {
         /* its close detaches it */

@@ -70,7 +70,7 @@ typedef struct {
     int                              unordered;
     int                              done;
     int                              error;
-    const char                      *why;
+    char                             why[128];
     int                              destroy_at;    /* the nth message */
     int                              drain_at;
     int                              destroy_done;
@@ -363,7 +363,7 @@ on_done(void *data, int error, const char *reason)
 
     t->done++;
     t->error = error;
-    t->why = reason;
+    (void) snprintf(t->why, sizeof(t->why), "%s", reason);
 
     if (t->destroy_done) {
         ngx_livestream_pipeline_destroy(t->p);
