@@ -155,9 +155,10 @@ uint32_t ngx_livestream_pipeline_expected(ngx_livestream_pipeline_t *p);
  */
 
 /* done(data, error, reason) is called once, in the event loop, after the last
- * message: error is 0 or what a stage returned, reason its words, which go with
- * the pipeline.  The thread has ended by then: destroy joins at once.  When a stage fails that is before
- * finish(), and push() drops all from then on. */
+ * message: error is 0 or what a stage returned, reason its words, which go
+ * with the pipeline.  The thread has ended by then: destroy joins at once.
+ * When a stage fails that is before finish(), and push() drops all from then
+ * on. */
 typedef void (*ngx_livestream_pipeline_done_pt)(void *data, int error,
     const char *reason);
 
