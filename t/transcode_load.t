@@ -7,6 +7,7 @@ use Livestream::Test;
 use Livestream::Bench;
 use Livestream::Test::Follow;
 use Livestream::Test::Ladder;
+use Livestream::Test::Media;
 
 use List::Util qw(max);
 
@@ -18,10 +19,10 @@ my $t = Livestream::Test->new(workers => 1,
                               livestream => 'transcode on; max_transcodes 32;
                                              rung 480p 854x480 1400k;
                                              rung 240p 426x240 400k;
-                                             video_preset slow;
+                                             video_preset medium;
                                              part_duration 500ms;
                                              segment_duration 2s;
-                                             playlist_length 12;
+                                             playlist_length 30;
                                              reconnect_window 5s;');
 $t->start;
 
@@ -135,11 +136,19 @@ for my $other (grep { $_ != $poor } @live) {
 
 ok((wait_for { $poor->{ladder}->variants->{'480p'} } 60),
    'with room again it is taken back') or diag($t->log);
-ok($poor->{ladder}->wait_segment($t->playlist($poor->{stream}, '480p')
-                                 ->{open}{msn} + 1), 'and goes on');
 
-my @msns = $poor->{ladder}->listed;
-my $media = $poor->{ladder}->media($msns[-1]);
+# the first whole segment behind the gaps, when all tracks have it
+my $msn = wait_for {
+    my $m = $t->playlist($poor->{stream}, '480p') or return;
+    my ($gap) = map { $_->{msn} } grep { $_->{gap} }
+                reverse @{ $m->{segments} };
+    defined $gap && $m->{open}{msn} > $gap + 2 && $gap + 1;
+} 20;
+ok($msn, 'and goes on') or diag($t->log);
+
+my $media = { map {
+    $_ => Livestream::Test::Media->new($t, $poor->{stream}, $_, $msn)
+} qw(source 480p 240p audio) };
 
 is_deeply([Livestream::Test::Ladder::misaligned($media)], [],
           'beside the others');
