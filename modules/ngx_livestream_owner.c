@@ -141,7 +141,18 @@ ngx_livestream_stream_exit_process(ngx_cycle_t *cycle)
 
         s->session = NULL;
 
+        /* all at once: they end side by side */
+
         if (s->pipeline) {
+            ngx_livestream_pipeline_finish(s->pipeline);
+        }
+    }
+
+    for (i = 0; i < ngx_livestream_sh->nstreams; i++) {
+
+        s = ngx_livestream_streams[i];
+
+        if (s && s->pipeline) {
             /* calls done(), which may end it */
             ngx_livestream_pipeline_drain(s->pipeline);
         }
