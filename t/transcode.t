@@ -11,8 +11,7 @@ use List::Util qw(max min sum0);
 
 use constant { FIRST => 1, LAST => 10 };
 
-# what is expected: pixels, bit/s, and by how much ffmpeg's own rung of that
-# bitrate may be nearer to the source
+# what is expected: pixels and bit/s
 my %rungs = (
     '720p' => ['1280x720', 2800000],
     '480p' => ['854x480', 1400000],
@@ -39,14 +38,22 @@ my $clip = $bench->clip(
     audio => ['aac', '-b:a', '256k', '-af',
               "aeval='8*val(0)*lt(mod(t,2),0.2)+0.1*random(0)-0.05':c=same"]);
 
-my $s = $t->create(title => 'The ladder');
-my $l = Livestream::Test::Ladder->new($t, $s);
-my $p = $bench->publish($s, $clip, '--loop');
+my ($s, $l, $p, $whole, $media, @wrong);
 
-ok($l->wait_tracks('source', keys %rungs), 'the ladder is there')
-    or diag($p->output, join ' ', $l->tracks), diag($t->log);
+# what else the machine does may cost pictures: then once more
+for my $try (1 .. 3) {
+    $s = $t->create(title => 'The ladder');
+    $l = Livestream::Test::Ladder->new($t, $s);
+    $p = $bench->publish($s, $clip, '--loop');
 
-my @wrong = $l->follow(LAST);
+    last if ladder() || $try == 3;
+
+    diag('the machine was busy, once more');
+    $p->stop;
+}
+
+ok(complete(), 'every rung has all of its pictures')
+    or diag($p->output, $t->log), exit 1;
 
 is_deeply(\@wrong, [], 'every state of every playlist keeps the rules');
 
@@ -60,8 +67,6 @@ for my $track (sort keys %{ $l->{followed} }) {
     is($f->{discontinuities}, 0, "$track: no discontinuity");
 }
 
-my $whole = $l->media(0 .. LAST);
-my $media = { map { $_ => $whole->{$_}->part(FIRST .. LAST) } keys %$whole };
 my $variants = $l->variants;
 my $audio = $media->{audio};
 
@@ -84,6 +89,25 @@ synchronous($_) for 'source', sort keys %rungs;
 
 $t->stop;
 done_testing();
+
+
+sub ladder {
+    $l->wait_tracks('source', keys %rungs) or return 0;
+
+    @wrong = $l->follow(LAST);
+    $whole = eval { $l->media(0 .. LAST) } // {};
+    $media = { map { $_ => $whole->{$_}->part(FIRST .. LAST) }
+               keys %$whole };
+
+    return complete();
+}
+
+
+sub complete {
+    return !grep {
+        !$media->{$_} || $media->{$_}->samples != 30 * 2 * (LAST - FIRST + 1)
+    } 'source', keys %rungs;
+}
 
 
 # What the multivariant playlist says is what a viewer gets.
@@ -223,7 +247,8 @@ sub heard {
 
 
 sub stored {
-    my @rows = $t->sql('SELECT * FROM live_stream_variants');
+    my @rows = $t->sql("SELECT * FROM live_stream_variants
+                        WHERE live_stream_id = '$s->{id}'");
     my %row = map { $_->{playlist_url} =~ m{([^/]+)/playlist\.m3u8$}
                     ? ($1 => $_) : () } @rows;
 
@@ -238,6 +263,5 @@ sub stored {
         cmp_ok(abs($row->{bitrate} / $rungs{$track}[1] - 1), '<', 0.25,
                "$track: with its bitrate");
         cmp_ok($row->{frame_rate}, '==', 30, "$track: with its rate");
-        is($row->{live_stream_id}, $s->{id}, "$track: of this stream");
     }
 }
