@@ -16,8 +16,7 @@
  * When that is not enough the most expensive rung is shed, the pace says when.
  * The lowest one never is: it leads, all tracks are cut where it is.
  *
- * Where the source becomes another (its size, its pixels' shape), all rungs
- * are put out to their ends and begin anew.
+ * Where a source of another shape has other rungs, all begin anew.
  *
  * Video thread.
  */
@@ -28,8 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libavutil/hwcontext.h>
-
 #include "ngx_livestream_transcode_video.h"
 
 
@@ -37,6 +34,8 @@
 #define NGX_LIVESTREAM_TRANSCODE_PIXELS   70000000  /* a second, that a thread
                                                        of an encoder is for */
 #define NGX_LIVESTREAM_TRANSCODE_THREADS  4         /* of one encoder */
+#define NGX_LIVESTREAM_TRANSCODE_SETTLED  45000     /* ticks, from one set of
+                                                       rungs to another */
 
 
 typedef struct {
@@ -65,6 +64,8 @@ struct ngx_livestream_transcode_fan_s {
                                                NGX_LIVESTREAM_TRANSCODE_RUNGS];
     ngx_livestream_transcode_blade_t        blades[
                                                NGX_LIVESTREAM_TRANSCODE_RUNGS];
+    int64_t                                 settled;    /* pts of the first
+                                                           picture of these */
     uint32_t                                download;
     unsigned                                shed;   /* the first ones */
     unsigned                                back:1; /* take one back at the
@@ -81,6 +82,10 @@ struct ngx_livestream_transcode_fan_s {
 static int ngx_livestream_transcode_fan_changed(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const ngx_livestream_transcode_stamp_t *stamp);
+static int ngx_livestream_transcode_fan_same(
+    ngx_livestream_transcode_fan_t *fan, const AVFrame *pic);
+static void ngx_livestream_transcode_fan_look(const AVFrame *pic,
+    ngx_livestream_transcode_source_t *source);
 static int ngx_livestream_transcode_fan_setup(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const char **reason);
@@ -91,10 +96,6 @@ static void ngx_livestream_transcode_fan_stop(
     ngx_livestream_transcode_fan_t *fan);
 static int ngx_livestream_transcode_fan_start(
     ngx_livestream_transcode_fan_t *fan, unsigned i, const AVFrame *pic);
-static ngx_livestream_transcode_encoder_t *ngx_livestream_transcode_fan_device(
-    ngx_livestream_transcode_fan_t *fan,
-    ngx_livestream_transcode_encoder_conf_t *conf, unsigned i,
-    const AVFrame *pic);
 static uint32_t ngx_livestream_transcode_fan_wanted(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const ngx_livestream_transcode_stamp_t *stamp);
@@ -106,10 +107,10 @@ static int ngx_livestream_transcode_fan_check(
 static int ngx_livestream_transcode_fan_pace(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const ngx_livestream_transcode_stamp_t *stamp);
+static void ngx_livestream_transcode_fan_shed(
+    ngx_livestream_transcode_fan_t *fan);
 static void ngx_livestream_transcode_fan_describe(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic);
-static uint32_t ngx_livestream_transcode_fan_rung_rate(
-    ngx_livestream_transcode_fan_t *fan, unsigned i);
 
 
 #define ngx_livestream_transcode_rung_name(fan, i)                           \
@@ -246,7 +247,16 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     st = *stamp;
     st.pts = pic->pts;
 
-    if (ngx_livestream_transcode_fan_changed(fan, pic, stamp)) {
+    if (ngx_livestream_transcode_fan_changed(fan, pic, stamp)
+        && !ngx_livestream_transcode_fan_same(fan, pic))
+    {
+        /* encoders are not made anew for each picture */
+
+        if (fan->n && !fan->reset && pic->pts > fan->settled
+            && pic->pts - fan->settled < NGX_LIVESTREAM_TRANSCODE_SETTLED)
+        {
+            return EAGAIN;
+        }
 
         if (fan->n) {
             st.flags |= NGX_LIVESTREAM_FRAME_DISCONTINUITY;
@@ -258,6 +268,8 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
         if (rc) {
             return rc;
         }
+
+        fan->settled = pic->pts;
     }
 
     rc = ngx_livestream_transcode_fan_check(fan, reason);
@@ -328,6 +340,47 @@ ngx_livestream_transcode_fan_changed(ngx_livestream_transcode_fan_t *fan,
 }
 
 
+/* the source is another, but its rungs are the same */
+
+static int
+ngx_livestream_transcode_fan_same(ngx_livestream_transcode_fan_t *fan,
+    const AVFrame *pic)
+{
+    unsigned                           n;
+    ngx_livestream_transcode_source_t  source;
+    ngx_livestream_transcode_output_t  outputs[NGX_LIVESTREAM_TRANSCODE_RUNGS];
+
+    if (fan->n == 0 || fan->reset
+        || fan->device != (pic->format == AV_PIX_FMT_CUDA))
+    {
+        return 0;
+    }
+
+    ngx_livestream_transcode_fan_look(pic, &source);
+
+    n = ngx_livestream_transcode_ladder(fan->conf, &source, outputs);
+
+    if (n != fan->n || memcmp(outputs, fan->outputs, n * sizeof(outputs[0]))) {
+        return 0;
+    }
+
+    fan->source = source;
+
+    return 1;
+}
+
+
+static void
+ngx_livestream_transcode_fan_look(const AVFrame *pic,
+    ngx_livestream_transcode_source_t *source)
+{
+    source->width = pic->width;
+    source->height = pic->height;
+    source->sar_num = pic->sample_aspect_ratio.num;
+    source->sar_den = pic->sample_aspect_ratio.den;
+}
+
+
 static int
 ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic, const char **reason)
@@ -346,10 +399,7 @@ ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
         fan->gpu_reason = "";
     }
 
-    fan->source.width = pic->width;
-    fan->source.height = pic->height;
-    fan->source.sar_num = pic->sample_aspect_ratio.num;
-    fan->source.sar_den = pic->sample_aspect_ratio.den;
+    ngx_livestream_transcode_fan_look(pic, &fan->source);
 
     fan->n = ngx_livestream_transcode_ladder(fan->conf, &fan->source,
                                              fan->outputs);
@@ -387,12 +437,11 @@ ngx_livestream_transcode_fan_begin(ngx_livestream_transcode_fan_t *fan,
     int       rc;
     unsigned  i;
 
-    if (fan->used) {
-        rc = ngx_livestream_transcode_gpu_outputs(fan->used, fan->outputs,
-                                                  fan->n, reason);
-        if (rc) {
-            return ENODEV;
-        }
+    if (fan->used
+        && ngx_livestream_transcode_gpu_outputs(fan->used, fan->outputs,
+                                                fan->n, reason))
+    {
+        return ENODEV;
     }
 
     ngx_livestream_transcode_pace_init(&fan->pace,
@@ -442,8 +491,10 @@ static int
 ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
     unsigned i, const AVFrame *pic)
 {
+    int                                       err;
     char                                      name[24];
     uint64_t                                  pixels;
+    const char                               *reason;
     ngx_livestream_transcode_blade_t         *blade;
     ngx_livestream_transcode_output_t        *output;
     ngx_livestream_transcode_encoder_t       *e;
@@ -461,7 +512,7 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
     conf.width = output->width;
     conf.height = output->height;
     conf.bitrate = output->bitrate;
-    conf.rate = ngx_livestream_transcode_fan_rung_rate(fan, i);
+    conf.rate = ngx_livestream_transcode_rate(output, fan->rate);
 
     pixels = (uint64_t) conf.width * conf.height * conf.rate / 1000;
 
@@ -471,8 +522,15 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
         conf.threads = NGX_LIVESTREAM_TRANSCODE_THREADS;
     }
 
+    /* without one its pictures have to come down */
+
     if (fan->used) {
-        e = ngx_livestream_transcode_fan_device(fan, &conf, i, pic);
+        e = ngx_livestream_transcode_gpu_encoder(fan->used, i, &conf, pic,
+                                                 &reason);
+        if (e == NULL) {
+            fan->download |= 1U << i;
+            fan->gpu_reason = reason;
+        }
     }
 
     (void) snprintf(name, sizeof(name), "ls-%s",
@@ -482,69 +540,17 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
     blade->last = INT64_MIN / 2;
     blade->rung = ngx_livestream_transcode_rung_create(&conf, name, e,
                                                        fan->emit, fan->data);
-    if (blade->rung == NULL) {
-
-        if (e) {
-            ngx_livestream_transcode_encoder_close(e);
-        }
-
-        return errno;
+    if (blade->rung) {
+        return 0;
     }
 
-    return 0;
-}
+    err = errno;
 
-
-/* NULL: the rung's pictures have to come down */
-
-static ngx_livestream_transcode_encoder_t *
-ngx_livestream_transcode_fan_device(ngx_livestream_transcode_fan_t *fan,
-    ngx_livestream_transcode_encoder_conf_t *conf, unsigned i,
-    const AVFrame *pic)
-{
-    AVFrame                             *like;
-    const char                          *reason;
-    ngx_livestream_transcode_encoder_t  *e;
-
-    e = NULL;
-    reason = "out of memory of the device";
-
-    conf->frames = ngx_livestream_transcode_gpu_frames(fan->used, i);
-
-    like = av_frame_alloc();
-
-    if (like && av_frame_copy_props(like, pic) == 0
-        && av_hwframe_get_buffer(conf->frames, like, 0) == 0)
-    {
-        e = ngx_livestream_transcode_encoder_open(conf, like, &reason);
+    if (e) {
+        ngx_livestream_transcode_encoder_close(e);
     }
 
-    av_frame_free(&like);
-
-    if (e == NULL) {
-        conf->frames = NULL;
-        fan->download |= 1U << i;
-        fan->gpu_reason = reason;
-    }
-
-    return e;
-}
-
-
-static uint32_t
-ngx_livestream_transcode_fan_rung_rate(ngx_livestream_transcode_fan_t *fan,
-    unsigned i)
-{
-    uint32_t  rate, most;
-
-    rate = fan->rate;
-    most = fan->outputs[i].rate;
-
-    while (most && rate > most) {
-        rate /= 2;
-    }
-
-    return rate;
+    return err;
 }
 
 
@@ -679,27 +685,14 @@ static int
 ngx_livestream_transcode_fan_pace(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp)
 {
-    int                                rc;
-    ngx_livestream_transcode_blade_t  *blade;
+    int  rc;
 
     switch (ngx_livestream_transcode_pace(&fan->pace,
                                           ngx_livestream_transcode_now(),
                                           fan->shed, fan->n - 1))
     {
     case -1:
-        blade = &fan->blades[fan->shed];
-
-        ngx_livestream_transcode_say(fan->pipeline,
-                                     NGX_LIVESTREAM_TRANSCODE_QUALITY,
-                                     "%s is left out, the machine is too slow",
-                                     ngx_livestream_transcode_rung_name(fan,
-                                                                   fan->shed));
-
-        ngx_livestream_transcode_rung_destroy(blade->rung);
-        blade->rung = NULL;
-
-        fan->shed++;
-        fan->back = 0;
+        ngx_livestream_transcode_fan_shed(fan);
         break;
 
     case 1:
@@ -734,6 +727,42 @@ ngx_livestream_transcode_fan_pace(ngx_livestream_transcode_fan_t *fan,
 }
 
 
+/* the first that there is, but never the last */
+
+static void
+ngx_livestream_transcode_fan_shed(ngx_livestream_transcode_fan_t *fan)
+{
+    unsigned                           i, left;
+    ngx_livestream_transcode_blade_t  *blade;
+
+    left = 0;
+
+    for (i = fan->shed; i < fan->n; i++) {
+        left += (fan->blades[i].rung != NULL);
+    }
+
+    if (left < 2) {
+        return;
+    }
+
+    fan->back = 0;
+    blade = &fan->blades[fan->shed++];
+
+    if (blade->failed) {
+        return;
+    }
+
+    ngx_livestream_transcode_say(fan->pipeline,
+                                 NGX_LIVESTREAM_TRANSCODE_QUALITY,
+                                 "%s is left out, the machine is too slow",
+                                 ngx_livestream_transcode_rung_name(fan,
+                                                               fan->shed - 1));
+
+    ngx_livestream_transcode_rung_destroy(blade->rung);
+    blade->rung = NULL;
+}
+
+
 /* one line that says what runs where */
 
 static void
@@ -761,8 +790,8 @@ ngx_livestream_transcode_fan_describe(ngx_livestream_transcode_fan_t *fan,
 
     ngx_livestream_transcode_say(fan->pipeline, NGX_LIVESTREAM_TRANSCODE_INFO,
                                  "%dx%d to%s in %s, decoded on %s, scaled on "
-                                 "%s, encoded on %s%s%s", pic->width,
-                                 pic->height, rungs,
+                                 "%s, encoded on %s%s%s",
+                                 pic->width, pic->height, rungs,
                                  ngx_livestream_codec_name(fan->conf->codec),
                                  pic->format == AV_PIX_FMT_CUDA ? gpu : "cpu",
                                  fan->used ? gpu : "cpu", encoded,

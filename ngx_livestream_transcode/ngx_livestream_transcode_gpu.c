@@ -182,6 +182,37 @@ ngx_livestream_transcode_gpu_frames(ngx_livestream_transcode_gpu_t *g,
 }
 
 
+ngx_livestream_transcode_encoder_t *
+ngx_livestream_transcode_gpu_encoder(ngx_livestream_transcode_gpu_t *g,
+    unsigned i, ngx_livestream_transcode_encoder_conf_t *conf,
+    const AVFrame *pic, const char **reason)
+{
+    AVFrame                             *like;
+    ngx_livestream_transcode_encoder_t  *e;
+
+    e = NULL;
+    *reason = "the device has no memory for a picture";
+
+    conf->frames = ngx_livestream_transcode_gpu_frames(g, i);
+
+    like = av_frame_alloc();
+
+    if (like && av_frame_copy_props(like, pic) == 0
+        && av_hwframe_get_buffer(conf->frames, like, 0) == 0)
+    {
+        e = ngx_livestream_transcode_encoder_open(conf, like, reason);
+    }
+
+    av_frame_free(&like);
+
+    if (e == NULL) {
+        conf->frames = NULL;
+    }
+
+    return e;
+}
+
+
 /* of its own for each stream, as a CUDA stream is a part of it; the context
  * is shared */
 static AVBufferRef *

@@ -52,6 +52,14 @@ int ngx_livestream_transcode_gpu_outputs(ngx_livestream_transcode_gpu_t *g,
 AVBufferRef *ngx_livestream_transcode_gpu_frames(
     ngx_livestream_transcode_gpu_t *g, unsigned i);
 
+/* An encoder on the device for rung i, opened; conf is completed with what is
+ * the device's.  pic is the source's first picture, for its colours.  NULL:
+ * *reason is a static text. */
+ngx_livestream_transcode_encoder_t *ngx_livestream_transcode_gpu_encoder(
+    ngx_livestream_transcode_gpu_t *g, unsigned i,
+    ngx_livestream_transcode_encoder_conf_t *conf, const AVFrame *pic,
+    const char **reason);
+
 /*
  * in is a picture on the device (AV_PIX_FMT_CUDA with NV12), or a plain one in
  * memory, which is uploaded.  As ngx_livestream_transcode_scale(); pictures of

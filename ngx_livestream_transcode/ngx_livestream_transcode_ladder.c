@@ -214,3 +214,15 @@ ngx_livestream_transcode_same(const ngx_livestream_transcode_conf_t *conf,
     return a->width == b->width && a->height == b->height
            && (x->width != y->width || x->height != y->height);
 }
+
+
+uint32_t
+ngx_livestream_transcode_rate(const ngx_livestream_transcode_output_t *output,
+    uint32_t rate)
+{
+    while (output->rate && rate > output->rate) {
+        rate /= 2;
+    }
+
+    return rate;
+}

@@ -33,6 +33,8 @@
 #define NGX_LIVESTREAM_TRANSCODE_BYTES    (32 * 1024 * 1024)
 #define NGX_LIVESTREAM_TRANSCODE_DUE      16            /* key frames that are
                                                            on their way */
+#define NGX_LIVESTREAM_TRANSCODE_BLIND    10000000      /* us, without any
+                                                           picture */
 #define NGX_LIVESTREAM_TRANSCODE_RATE     30000         /* per 1000 s */
 #define NGX_LIVESTREAM_TRANSCODE_PIXELS   130000000     /* a second, that one
                                                            thread decodes */
@@ -64,6 +66,7 @@ struct ngx_livestream_transcode_reel_s {
     const char                             *reason;
     char                                    lost[128];  /* why the GPU is */
     int64_t                                 wall;
+    int64_t                                 first;      /* dts */
     int64_t                                 pts;        /* shown last */
     int64_t                                 dts;
     int64_t                                 delay;      /* of the rungs' */
@@ -130,6 +133,7 @@ ngx_livestream_transcode_reel_create(ngx_livestream_pipeline_t *p,
     r->fan = fan;
     r->reason = "out of memory";
     r->waiting = 1;
+    r->first = INT64_MIN;
     r->pts = INT64_MIN;
     r->dts = INT64_MIN;
 
@@ -238,6 +242,10 @@ ngx_livestream_transcode_reel_frame(ngx_livestream_transcode_reel_t *r,
 
     r->wall = f->wall;
 
+    if (r->first == INT64_MIN) {
+        r->first = f->dts;
+    }
+
     if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
         r->behind = f->pts - f->dts;
     }
@@ -258,6 +266,14 @@ ngx_livestream_transcode_reel_frame(ngx_livestream_transcode_reel_t *r,
         due->delay = r->behind;
         due->flags = (asked & NGX_LIVESTREAM_TRANSCODE_NO_CUT)
                      ? NGX_LIVESTREAM_FRAME_NO_CUT : 0;
+    }
+
+    if (r->pts == INT64_MIN
+        && ngx_livestream_ticks_to_us(f->dts - r->first, f->codec->timescale)
+           > NGX_LIVESTREAM_TRANSCODE_BLIND)
+    {
+        r->reason = "none of its pictures can be shown";
+        return EILSEQ;
     }
 
     rc = ngx_livestream_transcode_reel_keep(r, f);
@@ -650,6 +666,11 @@ ngx_livestream_transcode_reel_show(ngx_livestream_transcode_reel_t *r)
     ngx_livestream_transcode_reel_stamp(r, &stamp);
 
     rc = ngx_livestream_transcode_fan(r->fan, r->picture, &stamp, &r->reason);
+
+    if (rc == EAGAIN) {
+        return 0;
+    }
+
     if (rc) {
         return rc;
     }

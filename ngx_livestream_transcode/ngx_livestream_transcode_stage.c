@@ -36,6 +36,8 @@
 #define NGX_LIVESTREAM_TRANSCODE_THUMBNAIL  10000000    /* us */
 #define NGX_LIVESTREAM_TRANSCODE_SETTLED    1000000     /* us, to the first
                                                            one */
+#define NGX_LIVESTREAM_TRANSCODE_REORDER    180000      /* ticks, that an
+                                                           encoder may */
 #define NGX_LIVESTREAM_TRANSCODE_NEAR       900         /* ticks: half of the
                                                            shortest frame */
 
@@ -386,31 +388,39 @@ static uint32_t
 ngx_livestream_transcode_asked(ngx_livestream_transcoder_t *t,
     ngx_livestream_frame_t *f, int64_t *at)
 {
-    int64_t  least;
+    int64_t  pts, least;
 
-    *at = f->pts;
+    /* a picture that is shown much later holds up no key frame */
+
+    pts = f->pts;
+
+    if (pts - f->dts > NGX_LIVESTREAM_TRANSCODE_REORDER) {
+        pts = f->dts + NGX_LIVESTREAM_TRANSCODE_REORDER;
+    }
+
+    *at = pts;
 
     if (t->newest == INT64_MIN) {
-        t->newest = f->pts;
-        t->aligned = f->pts;
-        t->idr = f->pts;
+        t->newest = pts;
+        t->aligned = pts;
+        t->idr = pts;
         t->gop = 0;
 
         return NGX_LIVESTREAM_TRANSCODE_IDR;
     }
 
-    if (f->pts > t->newest) {
-        t->newest = f->pts;
+    if (pts > t->newest) {
+        t->newest = pts;
     }
 
     if (t->pass) {
 
         if ((f->flags & NGX_LIVESTREAM_FRAME_KEY)
-            && f->pts - t->aligned >= t->interval / 2)
+            && pts - t->aligned >= t->interval / 2)
         {
-            t->gop = f->pts - t->aligned;
-            t->aligned = f->pts;
-            t->idr = f->pts;
+            t->gop = pts - t->aligned;
+            t->aligned = pts;
+            t->idr = pts;
 
             return NGX_LIVESTREAM_TRANSCODE_IDR;
         }

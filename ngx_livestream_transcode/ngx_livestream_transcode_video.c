@@ -354,6 +354,7 @@ ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
     uint32_t *asked, int64_t *at)
 {
     int                      late;
+    int64_t                  lag;
     uint32_t                 missed;
     ngx_livestream_frame_t  *f;
 
@@ -366,9 +367,17 @@ ngx_livestream_transcode_video_get(ngx_livestream_transcode_video_t *v,
     f = NULL;
     late = 0;
 
+    lag = v->in.first
+          ? ngx_livestream_transcode_now() - v->in.first->time : 0;
+
+    /* who is late at the end does not keep a worker from exiting */
+
+    if (v->finish && lag > NGX_LIVESTREAM_TRANSCODE_LAG) {
+        ngx_livestream_transcode_list_clear(&v->in);
+    }
+
     if (v->in.first && !v->stop) {
-        late = ngx_livestream_transcode_now() - v->in.first->time
-               > NGX_LIVESTREAM_TRANSCODE_LAG / 2;
+        late = lag > NGX_LIVESTREAM_TRANSCODE_LAG / 2;
 
         f = ngx_livestream_transcode_list_shift(&v->in, asked, at);
 

@@ -109,8 +109,8 @@ void ngx_livestream_transcode_fan_gpu(ngx_livestream_transcode_fan_t *fan,
     ngx_livestream_transcode_gpu_t *gpu, const char *reason);
 
 /* Borrowed picture; the stamp's dts, wall and flags are set, pts is the
- * picture's.  ENODEV: the GPU is lost; any other error is for good, with its
- * reason. */
+ * picture's.  EAGAIN: it is not shown, as its size changes too often.  ENODEV:
+ * the GPU is lost; any other error is for good, with its reason. */
 int ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp,
     const char **reason);
