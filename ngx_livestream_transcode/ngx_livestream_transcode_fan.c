@@ -491,7 +491,7 @@ static int
 ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
     unsigned i, const AVFrame *pic)
 {
-    int                                       err;
+    int                                       err, nice;
     char                                      name[24];
     uint64_t                                  pixels;
     const char                               *reason;
@@ -533,12 +533,15 @@ ngx_livestream_transcode_fan_start(ngx_livestream_transcode_fan_t *fan,
         }
     }
 
+    nice = (i + 1 < fan->n) ? NGX_LIVESTREAM_TRANSCODE_NICEST
+                            : NGX_LIVESTREAM_TRANSCODE_NICE;
+
     (void) snprintf(name, sizeof(name), "ls-%s",
                     ngx_livestream_transcode_rung_name(fan, i));
 
     blade->device = (e != NULL);
     blade->last = INT64_MIN / 2;
-    blade->rung = ngx_livestream_transcode_rung_create(&conf, name, e,
+    blade->rung = ngx_livestream_transcode_rung_create(&conf, name, nice, e,
                                                        fan->emit, fan->data);
     if (blade->rung) {
         return 0;
@@ -575,7 +578,6 @@ ngx_livestream_transcode_fan_wanted(ngx_livestream_transcode_fan_t *fan,
         }
 
         if (!stamp->idr) {
-
             least = fan->outputs[i].rate
                     ? NGX_LIVESTREAM_TRANSCODE_CLOCK * INT64_C(1000)
                       / fan->outputs[i].rate : 1;
@@ -748,15 +750,13 @@ ngx_livestream_transcode_fan_shed(ngx_livestream_transcode_fan_t *fan)
     fan->back = 0;
     blade = &fan->blades[fan->shed++];
 
-    if (blade->failed) {
-        return;
-    }
-
-    ngx_livestream_transcode_say(fan->pipeline,
-                                 NGX_LIVESTREAM_TRANSCODE_QUALITY,
-                                 "%s is left out, the machine is too slow",
-                                 ngx_livestream_transcode_rung_name(fan,
+    if (!blade->failed) {
+        ngx_livestream_transcode_say(fan->pipeline,
+                                  NGX_LIVESTREAM_TRANSCODE_QUALITY,
+                                  "%s is left out, the machine is too slow",
+                                  ngx_livestream_transcode_rung_name(fan,
                                                                fan->shed - 1));
+    }
 
     ngx_livestream_transcode_rung_destroy(blade->rung);
     blade->rung = NULL;

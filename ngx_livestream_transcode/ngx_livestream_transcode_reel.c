@@ -72,12 +72,14 @@ struct ngx_livestream_transcode_reel_s {
     int64_t                                 delay;      /* of the rungs' */
     int64_t                                 behind;     /* of the source's key
                                                            frames */
+    int32_t                                 matrix[9];  /* of display */
     uint64_t                                errors;
     unsigned                                waiting:1;  /* for a key frame */
     unsigned                                torn:1;     /* pictures, up to a
                                                            key frame */
     unsigned                                discontinuity:1;
     unsigned                                looked:1;   /* at a picture */
+    unsigned                                turned:1;   /* by the matrix */
     unsigned                                altered:1;  /* it is not plain */
 
     unsigned                                ndue;
@@ -102,6 +104,8 @@ static int ngx_livestream_transcode_reel_error(
 static void ngx_livestream_transcode_reel_bad(
     ngx_livestream_transcode_reel_t *r);
 static int ngx_livestream_transcode_reel_picture(
+    ngx_livestream_transcode_reel_t *r);
+static int ngx_livestream_transcode_reel_turn(
     ngx_livestream_transcode_reel_t *r);
 static int ngx_livestream_transcode_reel_plain(
     ngx_livestream_transcode_reel_t *r);
@@ -227,6 +231,7 @@ ngx_livestream_transcode_reel_frame(ngx_livestream_transcode_reel_t *r,
         r->ndue = 0;
         r->waiting = 1;
         r->looked = 0;
+        r->turned = 0;
         r->altered = 0;
         r->discontinuity = (r->pts != INT64_MIN);
     }
@@ -596,6 +601,11 @@ ngx_livestream_transcode_reel_picture(ngx_livestream_transcode_reel_t *r)
         return 0;
     }
 
+    rc = ngx_livestream_transcode_reel_turn(r);
+    if (rc) {
+        return rc;
+    }
+
     if (!r->looked) {
         r->looked = 1;
         r->altered = ngx_livestream_transcode_filter_alters(pic);
@@ -620,6 +630,43 @@ ngx_livestream_transcode_reel_picture(ngx_livestream_transcode_reel_t *r)
     }
 
     return ngx_livestream_transcode_reel_plain(r);
+}
+
+
+/*
+ * A matrix is only with the picture that came with it, and holds for those
+ * behind it.  That it ends with the next key frame is not what publishers mean
+ * who send it once.
+ */
+
+static int
+ngx_livestream_transcode_reel_turn(ngx_livestream_transcode_reel_t *r)
+{
+    AVFrameSideData  *sd;
+
+    sd = av_frame_get_side_data(r->picture, AV_FRAME_DATA_DISPLAYMATRIX);
+
+    if (sd && sd->size >= sizeof(r->matrix)) {
+        r->turned = 1;
+        memcpy(r->matrix, sd->data, sizeof(r->matrix));
+
+        return 0;
+    }
+
+    if (!r->turned) {
+        return 0;
+    }
+
+    sd = av_frame_new_side_data(r->picture, AV_FRAME_DATA_DISPLAYMATRIX,
+                                sizeof(r->matrix));
+    if (sd == NULL) {
+        r->reason = "out of memory";
+        return ENOMEM;
+    }
+
+    memcpy(sd->data, r->matrix, sizeof(r->matrix));
+
+    return 0;
 }
 
 

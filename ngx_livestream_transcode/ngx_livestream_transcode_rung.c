@@ -70,7 +70,7 @@ static void ngx_livestream_transcode_rung_ask(
 ngx_livestream_transcode_rung_t *
 ngx_livestream_transcode_rung_create(
     const ngx_livestream_transcode_encoder_conf_t *conf, const char *name,
-    ngx_livestream_transcode_encoder_t *e,
+    int nice, ngx_livestream_transcode_encoder_t *e,
     ngx_livestream_transcode_emit_pt emit, void *data)
 {
     int                               err;
@@ -89,7 +89,7 @@ ngx_livestream_transcode_rung_create(
     pthread_mutex_init(&r->mutex, NULL);
     pthread_cond_init(&r->cond, NULL);
 
-    err = ngx_livestream_transcode_thread(&r->thread, name,
+    err = ngx_livestream_transcode_thread(&r->thread, name, nice,
                                         ngx_livestream_transcode_rung_thread,
                                         r);
     if (err) {

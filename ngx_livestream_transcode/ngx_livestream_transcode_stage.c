@@ -36,6 +36,8 @@
 #define NGX_LIVESTREAM_TRANSCODE_THUMBNAIL  10000000    /* us */
 #define NGX_LIVESTREAM_TRANSCODE_SETTLED    1000000     /* us, to the first
                                                            one */
+#define NGX_LIVESTREAM_TRANSCODE_SLACK      200000      /* us, that a segment
+                                                           may be longer */
 #define NGX_LIVESTREAM_TRANSCODE_REORDER    180000      /* ticks, that an
                                                            encoder may */
 #define NGX_LIVESTREAM_TRANSCODE_NEAR       900         /* ticks: half of the
@@ -321,7 +323,9 @@ ngx_livestream_transcode_video(ngx_livestream_transcoder_t *t,
     if (f->flags & NGX_LIVESTREAM_FRAME_KEY) {
         t->key = us;
 
-    } else if (t->pass && us - t->key >= t->pconf->segment_duration) {
+    } else if (t->pass && us - t->key >= t->pconf->segment_duration
+                             + NGX_LIVESTREAM_TRANSCODE_SLACK)
+    {
         ngx_livestream_transcode_leave(t, "its key frames are further apart "
                                        "than a segment is long");
     }

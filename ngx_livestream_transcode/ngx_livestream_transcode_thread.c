@@ -4,9 +4,9 @@
  *
  * Threads of the transcoder.  They are niced, so that what is left to them is
  * what nginx and the packagers do not need: a machine that is short of time
- * loses rungs, not viewers.  Within that they are the scheduler's to share
- * out: no affinity, which would pin streams to processors that others have
- * taken.
+ * loses rungs, not viewers; and the higher rungs more than the lowest, which
+ * all tracks are cut by.  Within that they are the scheduler's to share out:
+ * no affinity, which would pin streams to processors that others have taken.
  *
  * Any thread.
  */
@@ -29,12 +29,10 @@
 #include "ngx_livestream_transcode_video.h"
 
 
-#define NGX_LIVESTREAM_TRANSCODE_NICE  10
-
-
 typedef struct {
     void                  *(*run)(void *);
     void                    *data;
+    int                      nice;
     char                     name[16];
 } ngx_livestream_transcode_start_t;
 
@@ -44,7 +42,7 @@ static void *ngx_livestream_transcode_run(void *data);
 
 int
 ngx_livestream_transcode_thread(pthread_t *thread, const char *name,
-    void *(*run)(void *), void *data)
+    int nice, void *(*run)(void *), void *data)
 {
     int                                err;
     sigset_t                           set, old;
@@ -57,6 +55,7 @@ ngx_livestream_transcode_thread(pthread_t *thread, const char *name,
 
     start->run = run;
     start->data = data;
+    start->nice = nice;
 
     (void) snprintf(start->name, sizeof(start->name), "%s", name);
 
@@ -94,7 +93,7 @@ ngx_livestream_transcode_run(void *data)
     (void) pthread_setname_np(pthread_self(), start.name);
 
     /* of this thread alone, and of those that it makes */
-    (void) setpriority(PRIO_PROCESS, gettid(), NGX_LIVESTREAM_TRANSCODE_NICE);
+    (void) setpriority(PRIO_PROCESS, gettid(), start.nice);
 
     return start.run(start.data);
 }

@@ -105,6 +105,7 @@ ngx_livestream_transcode_thumbnails_start(void)
     t->running = 1;
 
     err = ngx_livestream_transcode_thread(&t->thread, "thumbnails",
+                                        NGX_LIVESTREAM_TRANSCODE_NICEST,
                                           ngx_livestream_thumbnail_thread,
                                           NULL);
     if (err) {

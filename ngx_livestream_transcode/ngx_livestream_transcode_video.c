@@ -93,6 +93,7 @@ ngx_livestream_transcode_video_create(ngx_livestream_pipeline_t *p,
     pthread_cond_init(&v->cond, NULL);
 
     err = ngx_livestream_transcode_thread(&v->thread, "ls-video",
+                                       NGX_LIVESTREAM_TRANSCODE_NICE,
                                        ngx_livestream_transcode_video_thread,
                                        v);
     if (err) {

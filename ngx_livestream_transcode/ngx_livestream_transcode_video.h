@@ -21,9 +21,12 @@
  * errno; the name is cut to 15 bytes.
  */
 
+#define NGX_LIVESTREAM_TRANSCODE_NICE       5       /* video, lowest rung */
+#define NGX_LIVESTREAM_TRANSCODE_NICEST     10      /* what can be missed */
+
 int64_t ngx_livestream_transcode_now(void);     /* us, only goes forward */
 int ngx_livestream_transcode_thread(pthread_t *thread, const char *name,
-    void *(*run)(void *), void *data);
+    int nice, void *(*run)(void *), void *data);
 
 
 /*
@@ -39,7 +42,7 @@ typedef struct ngx_livestream_transcode_rung_s
  * conf is copied, its preset borrowed.  NULL: errno says why. */
 ngx_livestream_transcode_rung_t *ngx_livestream_transcode_rung_create(
     const ngx_livestream_transcode_encoder_conf_t *conf, const char *name,
-    ngx_livestream_transcode_encoder_t *e,
+    int nice, ngx_livestream_transcode_encoder_t *e,
     ngx_livestream_transcode_emit_pt emit, void *data);
 /* stops without an end; joins; NULL is fine */
 void ngx_livestream_transcode_rung_destroy(ngx_livestream_transcode_rung_t *r);
