@@ -32,9 +32,14 @@ my @both = ('180p', '90p');
 
 # What is expected: "source" whether it is passed through; "rungs" and their
 # pixels; "rate" of all of them, or by name, where it is not the source's;
-# "of" are the rungs that the stream asks for.
+# "of" are the rungs that the stream asks for; "turn" is what ffmpeg, which does
+# not heed the bitstream, has to do to the source.
 
 my @cases = (
+    { name => 'turned', turn => 'transpose=cclock',
+      args => ['-bsf:v', 'h264_metadata=display_orientation=insert:rotate=90'],
+      rungs => { '180p' => '180x320', '90p' => '90x160' } },
+
     { name => 'plain', source => 1,
       rungs => { '180p' => '320x180', '90p' => '160x90' } },
 
@@ -232,7 +237,8 @@ sub looks {
     };
 
     my $is = $mean->($m->file, $filter);
-    my $was = $mean->($file, $filter, '-ss', 2, '-t', 2 * LAST);
+    my $was = $mean->($file, join(',', $c->{turn} // (), $filter),
+                      '-ss', 2, '-t', 2 * LAST);
     my @apart = map { abs($is->[$_] - $was->[$_]) } 0 .. 255;
 
     cmp_ok(sum0(@apart) / 256, '<', 8, 'the picture is the source\'s')
