@@ -32,8 +32,8 @@ my @both = ('180p', '90p');
 
 # What is expected: "source" whether it is passed through; "rungs" and their
 # pixels; "rate" of all of them, or by name, where it is not the source's;
-# "of" are the rungs that the stream asks for; "turn" is what ffmpeg, which does
-# not heed the bitstream, has to do to the source.
+# "of" are the rungs that the stream asks for; "turn" is what ffmpeg, which
+# does not heed the bitstream, has to do to the source.
 
 my @cases = (
     { name => 'turned', turn => 'transpose=cclock',
