@@ -109,6 +109,10 @@ unsigned ngx_livestream_transcode_ladder(
     const ngx_livestream_transcode_source_t *source,
     ngx_livestream_transcode_output_t *outputs);
 
+/* what a picture says of itself */
+void ngx_livestream_transcode_source(const AVFrame *pic,
+    ngx_livestream_transcode_source_t *source);
+
 /* Frames per 1000 s of a rung, where the source has so many. */
 uint32_t ngx_livestream_transcode_rate(
     const ngx_livestream_transcode_output_t *output, uint32_t rate);

@@ -14,9 +14,8 @@
  * is not scaled.
  *
  * When that is not enough the most expensive rung is shed, the pace says when.
- * The lowest one never is: it leads, all tracks are cut where it is.
- *
- * Where a source of another shape has other rungs, all begin anew.
+ * The lowest one never is: it leads, all tracks are cut where it is.  Where a
+ * source of another shape has other rungs, all begin anew.
  *
  * Video thread.
  */
@@ -84,8 +83,6 @@ static int ngx_livestream_transcode_fan_changed(
     const ngx_livestream_transcode_stamp_t *stamp);
 static int ngx_livestream_transcode_fan_same(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic);
-static void ngx_livestream_transcode_fan_look(const AVFrame *pic,
-    ngx_livestream_transcode_source_t *source);
 static int ngx_livestream_transcode_fan_setup(
     ngx_livestream_transcode_fan_t *fan, const AVFrame *pic,
     const char **reason);
@@ -274,11 +271,13 @@ ngx_livestream_transcode_fan(ngx_livestream_transcode_fan_t *fan,
 
     rc = ngx_livestream_transcode_fan_check(fan, reason);
 
-    if (rc == 0) {
-        rc = ngx_livestream_transcode_fan_pace(fan, pic, &st);
-        *reason = "out of memory";
+    if (rc) {
+        return rc;
     }
 
+    *reason = "out of memory";
+
+    rc = ngx_livestream_transcode_fan_pace(fan, pic, &st);
     if (rc) {
         return rc;
     }
@@ -319,10 +318,11 @@ static int
 ngx_livestream_transcode_fan_changed(ngx_livestream_transcode_fan_t *fan,
     const AVFrame *pic, const ngx_livestream_transcode_stamp_t *stamp)
 {
-    unsigned                            device;
-    ngx_livestream_transcode_source_t  *source;
+    unsigned                           device;
+    ngx_livestream_transcode_source_t  source;
 
-    source = &fan->source;
+    ngx_livestream_transcode_source(pic, &source);
+
     device = (pic->format == AV_PIX_FMT_CUDA);
 
     /* what the device can decode is to come from there, and what it cannot is
@@ -333,10 +333,7 @@ ngx_livestream_transcode_fan_changed(ngx_livestream_transcode_fan_t *fan,
            || (device && fan->used == NULL)
            || (device != fan->device
                && (stamp->flags & NGX_LIVESTREAM_FRAME_DISCONTINUITY))
-           || source->width != (uint32_t) pic->width
-           || source->height != (uint32_t) pic->height
-           || source->sar_num != (uint32_t) pic->sample_aspect_ratio.num
-           || source->sar_den != (uint32_t) pic->sample_aspect_ratio.den;
+           || memcmp(&source, &fan->source, sizeof(source)) != 0;
 }
 
 
@@ -350,13 +347,13 @@ ngx_livestream_transcode_fan_same(ngx_livestream_transcode_fan_t *fan,
     ngx_livestream_transcode_source_t  source;
     ngx_livestream_transcode_output_t  outputs[NGX_LIVESTREAM_TRANSCODE_RUNGS];
 
-    if (fan->n == 0 || fan->reset
-        || fan->device != (pic->format == AV_PIX_FMT_CUDA))
-    {
+    n = (pic->format == AV_PIX_FMT_CUDA);
+
+    if (fan->n == 0 || fan->reset || fan->device != n || (n && !fan->used)) {
         return 0;
     }
 
-    ngx_livestream_transcode_fan_look(pic, &source);
+    ngx_livestream_transcode_source(pic, &source);
 
     n = ngx_livestream_transcode_ladder(fan->conf, &source, outputs);
 
@@ -366,18 +363,12 @@ ngx_livestream_transcode_fan_same(ngx_livestream_transcode_fan_t *fan,
 
     fan->source = source;
 
+    if (pic->pts - fan->settled >= NGX_LIVESTREAM_TRANSCODE_SETTLED) {
+        fan->settled = pic->pts;
+        fan->described = 0;
+    }
+
     return 1;
-}
-
-
-static void
-ngx_livestream_transcode_fan_look(const AVFrame *pic,
-    ngx_livestream_transcode_source_t *source)
-{
-    source->width = pic->width;
-    source->height = pic->height;
-    source->sar_num = pic->sample_aspect_ratio.num;
-    source->sar_den = pic->sample_aspect_ratio.den;
 }
 
 
@@ -399,7 +390,7 @@ ngx_livestream_transcode_fan_setup(ngx_livestream_transcode_fan_t *fan,
         fan->gpu_reason = "";
     }
 
-    ngx_livestream_transcode_fan_look(pic, &fan->source);
+    ngx_livestream_transcode_source(pic, &fan->source);
 
     fan->n = ngx_livestream_transcode_ladder(fan->conf, &fan->source,
                                              fan->outputs);
@@ -748,6 +739,7 @@ ngx_livestream_transcode_fan_shed(ngx_livestream_transcode_fan_t *fan)
     }
 
     fan->back = 0;
+
     blade = &fan->blades[fan->shed++];
 
     if (!blade->failed) {

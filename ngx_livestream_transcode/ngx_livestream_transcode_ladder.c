@@ -226,3 +226,14 @@ ngx_livestream_transcode_rate(const ngx_livestream_transcode_output_t *output,
 
     return rate;
 }
+
+
+void
+ngx_livestream_transcode_source(const AVFrame *pic,
+    ngx_livestream_transcode_source_t *source)
+{
+    source->width = pic->width;
+    source->height = pic->height;
+    source->sar_num = pic->sample_aspect_ratio.num;
+    source->sar_den = pic->sample_aspect_ratio.den;
+}

@@ -223,6 +223,9 @@ sub noise {
     send_paced($c, 8, @audio[1 .. 100]);
     $c->close;
 
+    # it was never live, which is what the others' ends are known by
+    ok((wait_for { $t->log =~ /stream $s->{id}: ended/ } 15), 'it ends');
+
     is(join(' ', $t->workers), "@workers", 'no worker has crashed');
     unlike($t->log, qr/exited on signal/, 'ever');
 }
