@@ -619,9 +619,12 @@ ngx_livestream_transcode_only_pass(ngx_livestream_transcoder_t *t)
                                  "it is no longer transcoded, only passed "
                                  "through: %s", t->state.reason);
 
+    /* the reason is the video's */
+
     ngx_livestream_transcode_video_destroy(t->video);
 
     t->video = NULL;
+    t->state.reason = NULL;
     t->state.tracks = 0;
     t->pass = 1;
 
