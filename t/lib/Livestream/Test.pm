@@ -450,7 +450,8 @@ sub workers {
 }
 
 
-# Reloads, and waits until the new workers are there.  Old ones that hold a
+# Reloads, and waits until the new workers are there and the old ones accept
+# no more connections: nginx lets both do so for 100 ms.  Old ones that hold a
 # publisher go on.
 sub reload {
     my ($t) = @_;
@@ -460,8 +461,8 @@ sub reload {
     kill HUP => $t->{pid};
 
     return wait_for {
-        my @new = grep { !$old{$_} } $t->workers;
-        @new >= ($t->{arg}{workers} // 2);
+        my @now = $t->workers;
+        @now >= ($t->{arg}{workers} // 2) && !grep { $old{$_} } @now;
     } 20;
 }
 
