@@ -197,6 +197,10 @@ sub patch {
     return ($status, $x // $r);
 }
 
+# stamps have milliseconds
+my $ms = int(now() * 1000);
+wait_for { int(now() * 1000) > $ms };
+
 ($status, my $p) = patch({ title => 'After' });
 is($status, 200, 'PATCH');
 is($p->{title}, 'After', 'title is changed');
