@@ -99,8 +99,9 @@ $t->stop;
 $t->{stopped} = 0;
 refuses('a newer version', $t, qr/is of a newer version/);
 
+my @known = glob 'sql/*.sqlite.sql';
 my ($row) = $t->sql('SELECT count(*) AS n FROM schema_migrations');
-is($row->{n}, 2, 'and nothing is migrated');
+is($row->{n}, @known + 1, 'and nothing is migrated');
 
 
 SKIP: {

@@ -1,0 +1,118 @@
+
+/*
+ * Copyright (C) nginx-livestream contributors
+ *
+ * The index of a recording: the text file DIR/index, DIR being
+ * RECORDINGS/ID/RID, to which one line is added for each thing that happened,
+ * in the words of the registry:
+ *
+ *   livestream-recording 1 TARGET_DURATION
+ *   track NAME MEDIA CODEC CODECS WIDTH HEIGHT FRAME_RATE TRANSFER RATE
+ *         CHANNELS                           (one line; again when it changes)
+ *   open NAME MSN START PDT INIT FLAGS       a segment was begun
+ *   segment NAME MSN START PDT DURATION SIZE INIT FLAGS      it is whole
+ *   end                                      nothing will follow
+ *
+ * Lines are added by one write() each, so one that a crash has cut short is
+ * the last, and is left out.  They may be out of order, since a stream may
+ * change its worker; of two lines of one segment the later one counts.
+ *
+ * Pure C; any thread.  Durations and times are microseconds, sizes bytes.
+ * Functions return 0 or an errno, and then *reason is a static text.
+ */
+
+
+#ifndef _NGX_LIVESTREAM_DVR_INDEX_H_INCLUDED_
+#define _NGX_LIVESTREAM_DVR_INDEX_H_INCLUDED_
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ngx_livestream_codec.h"
+
+
+#define NGX_LIVESTREAM_DVR_TRACKS   16
+#define NGX_LIVESTREAM_DVR_LINE     512     /* bytes that a line may take */
+
+
+/* as the registry's */
+#define NGX_LIVESTREAM_DVR_DISCONTINUITY  0x01
+#define NGX_LIVESTREAM_DVR_GAP            0x02
+
+
+typedef struct {
+    uint64_t                 msn;
+    int64_t                  start;         /* on the stream's timeline */
+    int64_t                  pdt;           /* since 1970 */
+    uint32_t                 duration;
+    uint32_t                 size;
+    uint32_t                 init;          /* N of its init-N.mp4 */
+    uint32_t                 flags;
+} ngx_livestream_dvr_segment_t;
+
+
+typedef struct {
+    char                     name[16];
+    ngx_livestream_media_e   media;
+    ngx_livestream_codec_e   codec;
+    char                     codecs[NGX_LIVESTREAM_CODECS_LEN];
+    uint32_t                 width;
+    uint32_t                 height;
+    uint32_t                 frame_rate;    /* per 1000 s; 0 unknown */
+    uint32_t                 transfer;
+    uint32_t                 sample_rate;
+    uint32_t                 channels;
+
+    ngx_livestream_dvr_segment_t  *segments;    /* by msn, no holes after
+                                                   recover() */
+    size_t                   nsegments;
+} ngx_livestream_dvr_track_t;
+
+
+typedef struct {
+    uint32_t                 target_duration;   /* s */
+    unsigned                 ended;             /* there is an "end" */
+    unsigned                 ntracks;
+    ngx_livestream_dvr_track_t  tracks[NGX_LIVESTREAM_DVR_TRACKS];
+
+    /* while it is read: segments that were begun and have no end, by track;
+     * their msn is UINT64_MAX where there is none */
+    ngx_livestream_dvr_segment_t  open[NGX_LIVESTREAM_DVR_TRACKS];
+} ngx_livestream_dvr_index_t;
+
+
+/*
+ * Lines, each with its line feed and a NUL behind; the length without the NUL.
+ * p has NGX_LIVESTREAM_DVR_LINE bytes.
+ */
+size_t ngx_livestream_dvr_line_head(char *p, uint32_t target_duration);
+size_t ngx_livestream_dvr_line_track(char *p,
+    const ngx_livestream_dvr_track_t *t);
+size_t ngx_livestream_dvr_line_open(char *p, const char *track,
+    const ngx_livestream_dvr_segment_t *s);
+size_t ngx_livestream_dvr_line_segment(char *p, const char *track,
+    const ngx_livestream_dvr_segment_t *s);
+size_t ngx_livestream_dvr_line_end(char *p);
+
+
+/* reads DIR/index; free() it, whatever the result.  Hostile content is an
+ * error or left out, never more. */
+int ngx_livestream_dvr_index_read(const char *dir,
+    ngx_livestream_dvr_index_t *index, const char **reason);
+void ngx_livestream_dvr_index_free(ngx_livestream_dvr_index_t *index);
+
+/*
+ * Adds what the files say and the index does not: segments that were written
+ * to and not closed, up to their last whole part.  Their files are cut to
+ * that.  A segment that nothing is left of becomes a gap.  Then brings all
+ * tracks to the same media sequence numbers, from the first to the last that
+ * any has, with gaps as long as the others' segments; discontinuities are the
+ * same in all of them.  A second call changes nothing.  Reads and writes DIR,
+ * so there must be nobody else who does.
+ */
+int ngx_livestream_dvr_index_recover(const char *dir,
+    ngx_livestream_dvr_index_t *index, const char **reason);
+
+
+#endif /* _NGX_LIVESTREAM_DVR_INDEX_H_INCLUDED_ */
