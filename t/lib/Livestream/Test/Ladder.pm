@@ -29,7 +29,9 @@ package Livestream::Test::Ladder;
 #
 # Functions:
 #
-#   misaligned($media)    what lies apart
+#   misaligned($media, $edge)
+#                         what lies apart; $edge is how many seconds the last
+#                         segments before a discontinuity may
 #   threads($t)           { name => how many } of the workers' threads that
 #                         streams have
 #   memory($t)            bytes that the workers have in memory
@@ -224,7 +226,9 @@ sub follow {
 # of its frames.  Where a publisher begins or ends he may have video first, and
 # which pictures were the last depends on their order.
 sub misaligned {
-    my ($media) = @_;
+    my ($media, $far) = @_;
+
+    $far //= EDGE;
 
     my @video = grep { $media->{$_}{kind} eq 'video' } sort keys %$media;
     my $first = $media->{ $video[0] };
@@ -237,12 +241,13 @@ sub misaligned {
 
         for my $segment (reverse @{ $media->{$track}{segments} }) {
             my $other = $at{ $segment->{msn} };
-            my $edge = !$segment->{msn} || $segment->{discontinuity}
-                       || $next && $next->{discontinuity};
-            my %slack = $audio ? $edge ? (dts => EDGE, duration => EDGE)
+            my $end = $next && $next->{discontinuity};
+            my $edge = $end || !$segment->{msn} || $segment->{discontinuity};
+            my $length = $end ? $far : EDGE;
+            my %slack = $audio ? $edge ? (dts => EDGE, duration => $length)
                         : (dts => AUDIO_FRAME, duration => AUDIO_FRAME)
                 : (dts => 0.001, pts => 0.001,
-                   duration => $edge ? EDGE : 0.001);
+                   duration => $edge ? $length : 0.001);
 
             $next = $segment;
 
