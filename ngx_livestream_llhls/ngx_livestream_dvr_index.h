@@ -14,8 +14,10 @@
  *   end                                      nothing will follow
  *
  * Lines are added by one write() each, so one that a crash has cut short is
- * the last, and is left out.  They may be out of order, since a stream may
- * change its worker; of two lines of one segment the later one counts.
+ * the last, and is left out: who adds to an index that has no line feed at its
+ * end writes one first.  They may be out of order, since a stream may change
+ * its worker; of two lines of one segment the later one counts, but "open"
+ * never takes back a "segment".
  *
  * Pure C; any thread.  Durations and times are microseconds, sizes bytes.
  * Functions return 0 or an errno, and then *reason is a static text.
@@ -39,6 +41,9 @@
 /* as the registry's */
 #define NGX_LIVESTREAM_DVR_DISCONTINUITY  0x01
 #define NGX_LIVESTREAM_DVR_GAP            0x02
+#define NGX_LIVESTREAM_DVR_FLAGS          0x03
+/* an "open" without its "segment"; recover() leaves none */
+#define NGX_LIVESTREAM_DVR_OPEN           0x10
 
 
 typedef struct {
@@ -49,6 +54,7 @@ typedef struct {
     uint32_t                 size;
     uint32_t                 init;          /* N of its init-N.mp4 */
     uint32_t                 flags;
+    uint64_t                 line;          /* of the index; 0: of none */
 } ngx_livestream_dvr_segment_t;
 
 
@@ -67,6 +73,7 @@ typedef struct {
     ngx_livestream_dvr_segment_t  *segments;    /* by msn, no holes after
                                                    recover() */
     size_t                   nsegments;
+    size_t                   nalloc;
 } ngx_livestream_dvr_track_t;
 
 
@@ -75,10 +82,6 @@ typedef struct {
     unsigned                 ended;             /* there is an "end" */
     unsigned                 ntracks;
     ngx_livestream_dvr_track_t  tracks[NGX_LIVESTREAM_DVR_TRACKS];
-
-    /* while it is read: segments that were begun and have no end, by track;
-     * their msn is UINT64_MAX where there is none */
-    ngx_livestream_dvr_segment_t  open[NGX_LIVESTREAM_DVR_TRACKS];
 } ngx_livestream_dvr_index_t;
 
 
@@ -101,6 +104,13 @@ size_t ngx_livestream_dvr_line_end(char *p);
 int ngx_livestream_dvr_index_read(const char *dir,
     ngx_livestream_dvr_index_t *index, const char **reason);
 void ngx_livestream_dvr_index_free(ngx_livestream_dvr_index_t *index);
+
+/* At the end of those there are; EFBIG: there is no room for one more.  When
+ * all are added they are to be sorted. */
+int ngx_livestream_dvr_index_add(ngx_livestream_dvr_track_t *t,
+    const ngx_livestream_dvr_segment_t *s);
+int ngx_livestream_dvr_index_sort(ngx_livestream_dvr_index_t *index,
+    const char **reason);
 
 /*
  * Adds what the files say and the index does not: segments that were written
