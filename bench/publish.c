@@ -35,6 +35,7 @@
 
 static int option_step(void *field, const char *value);
 static int option_change(void *field, const char *value);
+static int publish_watch(publish_t *p, const char **why);
 static void publish_load(publish_t *p, flvmux_clip_t *clip,
     const char *file);
 static void publish_keys(publish_t *p);
@@ -59,6 +60,10 @@ static const option_t  publish_options[] = {
       "send no releaseStream, FCPublish and FCUnpublish" },
     { "speed", "FACTOR", option_real, offsetof(publish_conf_t, speed),
       "faster or slower than real time" },
+    { "ahead", "MS", option_number, offsetof(publish_conf_t, ahead),
+      "send MS as fast as --watch tells, then go on" },
+    { "watch", "URL", option_text, offsetof(publish_conf_t, watch),
+      "the stream's playlist, see --ahead" },
     { "count", "N", option_number, offsetof(publish_conf_t, count),
       "connections; %d in the key is their number" },
     { "key-file", "FILE", option_text, offsetof(publish_conf_t, key_file),
@@ -144,6 +149,11 @@ main(int argc, char **argv)
         return 1;
     }
 
+    if (p.conf.ahead && publish_watch(&p, &why) != 0) {
+        fprintf(stderr, "publish: --ahead: %s\n", why);
+        return 1;
+    }
+
     setvbuf(stdout, NULL, _IOLBF, 0);
     srand((unsigned) stats_clock());
 
@@ -222,6 +232,23 @@ option_change(void *field, const char *value)
     step->file = value + n;
 
     return 0;
+}
+
+
+static int
+publish_watch(publish_t *p, const char **why)
+{
+    if (p->conf.watch == NULL) {
+        *why = "--watch is needed";
+        return -1;
+    }
+
+    if (p->conf.key_file || p->conf.count != 1 || p->conf.repeat != 1) {
+        *why = "only one connection can be watched";
+        return -1;
+    }
+
+    return watch_init(&p->watch, p->conf.watch, why);
 }
 
 
@@ -330,6 +357,7 @@ publish_run(publish_t *p)
     struct epoll_event   events[PUBLISH_EVENTS];
 
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    p->watch.epoll = p->epoll;
     now = stats_clock();
     p->live = p->nsessions;
 
@@ -357,6 +385,12 @@ publish_run(publish_t *p)
                        p->live ? timeout : 0);
 
         for (i = 0; i < n; i++) {
+
+            if (events[i].data.ptr == &p->watch) {
+                watch_ready(&p->watch, events[i].events);
+                continue;
+            }
+
             s = events[i].data.ptr;
 
             if (s->rtmp.fd != -1) {

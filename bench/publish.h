@@ -22,6 +22,7 @@
 #include "flvmux.h"
 #include "rtmp.h"
 #include "stats.h"
+#include "watch.h"
 
 
 #define PUBLISH_STEPS       16          /* --jump, --change-to, --freeze */
@@ -61,6 +62,8 @@ typedef struct {
     int64_t          burst;             /* ms */
     int64_t          stop_after;        /* ms, -1: never */
     int64_t          cut_after;         /* ms, -1: never */
+    int64_t          ahead;             /* ms */
+    const char      *watch;             /* URL */
     const char      *key_file;
     publish_steps_t  jumps;
     publish_steps_t  freezes;
@@ -95,6 +98,7 @@ typedef struct {
     int              change;            /* next of changes */
     int              frozen;
     int64_t          thawed;            /* us of the stream */
+    int              ahead;             /* is so far ahead as it shall be */
 } session_t;
 
 
@@ -105,6 +109,7 @@ typedef struct {
     session_t       *sessions;
     int64_t          nsessions;
     int64_t          live;              /* sessions that have not ended */
+    watch_t          watch;
     int              epoll;
     int              code;              /* to exit with */
     int64_t          published;

@@ -16,6 +16,8 @@
 
 
 #define PUBLISH_PENDING     (4 * 1024 * 1024)
+#define PUBLISH_FIRST       10000000    /* us sent before any is listed */
+#define PUBLISH_AHEAD       600         /* tags sent before they are */
 #define PUBLISH_TIMEOUT     10000000    /* us to be answered in */
 #define PUBLISH_NEVER       INT64_MAX
 
@@ -28,6 +30,7 @@ static void session_answered(publish_t *p, session_t *s);
 static void session_end(publish_t *p, session_t *s, int reset);
 static void session_poll(publish_t *p, session_t *s);
 static int64_t session_media(publish_t *p, session_t *s, int64_t now);
+static int64_t session_ahead(publish_t *p, session_t *s, int64_t now);
 static int64_t session_freeze(publish_t *p, session_t *s, int64_t media);
 static void session_leave(publish_t *p, session_t *s, int64_t now);
 static flvmux_tag_t *session_tag(publish_t *p, session_t *s);
@@ -239,6 +242,10 @@ session_media(publish_t *p, session_t *s, int64_t now)
     int64_t        media, due, thaw;
     flvmux_tag_t  *tag;
 
+    if (p->conf.ahead && !s->ahead) {
+        return session_ahead(p, s, now);
+    }
+
     media = (int64_t) ((now - s->begin) * p->conf.speed);
 
     if (p->conf.cut_after >= 0 && media >= p->conf.cut_after * 1000) {
@@ -285,6 +292,63 @@ session_media(publish_t *p, session_t *s, int64_t now)
         session_send(p, s, tag);
 
         /* it is the event loop that tells of a connection closed */
+
+        if (s->rtmp.state == RTMP_CLOSED) {
+            session_ready(p, s);
+            return now;
+        }
+    }
+}
+
+
+/*
+ * As fast as the server gets done with it, which is more than its sockets
+ * take: what a pipeline has no room for is dropped.
+ */
+static int64_t
+session_ahead(publish_t *p, session_t *s, int64_t now)
+{
+    int64_t        when, limit;
+    flvmux_tag_t  *tag;
+
+    when = watch_run(&p->watch, now);
+
+    if (publish_quit || p->watch.wrong) {
+
+        if (p->watch.wrong) {
+            publish_event(s, "stuck", "%s", p->watch.wrong);
+            p->code = PUBLISH_CLOSED;
+        }
+
+        session_leave(p, s, now);
+        return now;
+    }
+
+    limit = p->watch.base
+            ? p->watch.listed
+              + PUBLISH_AHEAD * p->clip.period / (int64_t) p->clip.ntags
+            : PUBLISH_FIRST;
+
+    for ( ;; ) {
+        tag = session_tag(p, s);
+
+        if (tag == NULL || s->base + tag->dts >= p->conf.ahead * 1000) {
+            s->ahead = 1;
+            s->begin = now - (int64_t) (p->conf.ahead * 1000 / p->conf.speed);
+
+            watch_close(&p->watch);
+            publish_event(s, "ahead", NULL);
+
+            return now;
+        }
+
+        if (s->base + tag->dts > limit
+            || rtmp_pending(&s->rtmp) > PUBLISH_PENDING)
+        {
+            return when;
+        }
+
+        session_send(p, s, tag);
 
         if (s->rtmp.state == RTMP_CLOSED) {
             session_ready(p, s);
