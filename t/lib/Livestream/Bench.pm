@@ -15,6 +15,13 @@ package Livestream::Bench;
 # with event(NAME, seconds), which waits for a line of that event and returns
 # what follows the key (or 1), and code(), the exit code.
 #
+# ahead($s, seconds => 3600) publishes a small clip in a loop, that much of it
+# as fast as nginx takes it, and returns when the stream goes on in real time.
+# A day takes some ten seconds.
+#
+#     clip     what clip() takes        track    source (that must grow)
+#     args     further options          patience 120 (seconds)
+#
 # follow($s, @tracks) starts viewers of some of a stream's playlists, who fetch
 # its parts too, until they are stopped; then result() is what they measured.
 
@@ -32,6 +39,12 @@ our @ISA = qw(Livestream::Test::Publisher);
 
 my %size = (size => '320x180', fps => 30, gop => 1, rate => 48000,
             seconds => 6, channels => 2);
+
+# as many frames of audio as fit, so that a loop has no seam
+my %small = (size => '64x36', fps => 2, gop => 2, rate => 16000, seconds => 8,
+             channels => 1, audio => ['aac', '-b:a', '16k'],
+             video => ['libx264', '-preset', 'ultrafast',
+                       '-tune', 'zerolatency']);
 
 
 sub new {
@@ -61,7 +74,7 @@ sub locked {
 
 
 # The path of an MP4 file: video and audio are the encoder and its arguments,
-# either may be left out.
+# either may be left out; picture is a source of libavfilter's.
 sub clip {
     my ($b, %o) = @_;
 
@@ -70,7 +83,8 @@ sub clip {
     my $gop = $o{gop} * $o{fps};
     my @argv = (
         $o{video} ? ('-f', 'lavfi', '-t', $o{seconds}, '-i',
-                     "testsrc2=size=$o{size}:rate=$o{fps}") : (),
+                     $o{picture} // "testsrc2=size=$o{size}:rate=$o{fps}")
+                  : (),
         $o{audio} ? ('-f', 'lavfi', '-t', $o{seconds}, '-i',
                      "sine=frequency=440:sample_rate=$o{rate}",
                      '-ac', $o{channels}) : (),
@@ -109,6 +123,25 @@ sub publish {
                   'Livestream::Bench';
 
     push @{ $t->{publishers} }, $p;
+    return $p;
+}
+
+
+sub ahead {
+    my ($b, $stream, %o) = @_;
+
+    my $clip = $b->clip(%small, %{ $o{clip} // {} });
+    my $url = $b->{t}->url($stream, $o{track} // 'source', 'playlist.m3u8');
+    my $p = $b->publish($stream, $clip, '--loop', '--ahead',
+                        int($o{seconds} * 1000), '--watch', $url,
+                        @{ $o{args} // [] });
+
+    Livestream::Test::wait_for(sub {
+        $p->output =~ /^[\d.]+ (?:ahead|stuck|refused|closed) /m
+    }, $o{patience} // 120);
+
+    $p->output =~ /^[\d.]+ ahead /m or die "not published:\n", $p->output;
+
     return $p;
 }
 

@@ -44,6 +44,8 @@ package Livestream::Test;
 #     log, log_like(qr/../), allow(qr/../)           the error log
 #     create, api, sql                               streams and their store
 #     publish                                        ffmpeg: see ::Publisher
+#     publish_fast                                   hours of it at once: see
+#                                                    Bench.pm, ahead()
 #     get, request, client                           HTTP: see ::HTTP
 #     url, playlist, master_playlist, wait_live      playlists: see ::M3U8
 #     spawn(@argv)                                   any other process
@@ -675,6 +677,16 @@ sub publish {
 
     push @{ $t->{publishers} }, $p;
     return $p;
+}
+
+
+sub publish_fast {
+    my ($t, $stream, %option) = @_;
+
+    require Livestream::Bench;
+    $t->{bench} //= Livestream::Bench->new($t);
+
+    return $t->{bench}->ahead($stream, %option);
 }
 
 
