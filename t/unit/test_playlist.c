@@ -23,7 +23,8 @@ typedef struct {
 } stream_t;
 
 
-static char  text[65536];
+static char         text[512 * 1024];
+static const char  *date = "@%ld";
 
 
 /* the core's own has a calendar; a number of milliseconds will do here */
@@ -31,7 +32,7 @@ static char  text[65536];
 u_char *
 ngx_livestream_rfc3339(u_char *p, int64_t us)
 {
-    return p + sprintf((char *) p, "@%ld", (long) (us / 1000));
+    return p + sprintf((char *) p, date, (long) (us / 1000));
 }
 
 
@@ -257,6 +258,120 @@ test_delta(void)
 }
 
 
+/*
+ * Two hours of six-second segments, half a second a part, and four tracks
+ * beside: a delta at its longest, when the parts of two whole segments are
+ * listed, or of one and of all but the last of the open one.
+ */
+
+static ngx_livestream_segment_t  segments[1200];
+static ngx_livestream_part_t     parts[64];
+
+
+static void
+make_window(stream_t *s, unsigned closed, unsigned open, unsigned whole,
+    ngx_uint_t independent)
+{
+    unsigned                   i, j;
+    ngx_livestream_part_t     *part;
+    ngx_livestream_segment_t  *seg;
+
+    memset(s, 0, sizeof(stream_t));
+
+    s->view.segments = segments;
+    s->view.parts = parts;
+    s->view.nsegments = 1200;
+
+    for (i = 0; i <= 1200; i++) {
+        seg = (i < 1200) ? &segments[i] : &s->view.state.open;
+
+        memset(seg, 0, sizeof(ngx_livestream_segment_t));
+
+        seg->msn = 13200 + i;
+        seg->init = 1;
+        seg->pdt = (int64_t) i * 6000000;
+        seg->duration = 6000000;
+        seg->nparts = (i < 1200) ? whole : open;
+
+        for (j = 0; i + closed >= 1200 && j < seg->nparts; j++) {
+            part = &parts[s->view.nparts++];
+
+            part->msn = seg->msn;
+            part->index = j;
+            part->duration = 490667;
+            part->flags = (j % independent == 0) ? NGX_LIVESTREAM_INDEPENDENT
+                                                 : 0;
+        }
+    }
+
+    s->view.state.seg_first = 13200;
+    s->view.state.part_next = s->view.nparts;
+
+    s->m.view = &s->view;
+    s->m.target_duration = 6;
+    s->m.part_target = PT;
+    s->m.nreports = 4;
+
+    for (i = 0; i < 4; i++) {
+        s->m.reports[i].track = (u_char *) "source";
+        s->m.reports[i].msn = 14400;
+        s->m.reports[i].part = 11;
+    }
+}
+
+
+static void
+test_window(void)
+{
+    char      *full, name[64];
+    size_t     i, size;
+    stream_t   s;
+
+    const struct {
+        const char  *name;
+        unsigned     closed;
+        unsigned     open;
+        unsigned     whole;
+        ngx_uint_t   independent;
+    } kinds[] = {
+        { "video", 2, 0, 12, 4 },
+        { "video, open", 1, 11, 12, 4 },
+        { "audio", 2, 0, 12, 1 },
+        { "audio, open", 1, 11, 12, 1 }
+    };
+
+    date = "2026-01-31T12:%09ldZ";
+
+    for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+
+        make_window(&s, kinds[i].closed, kinds[i].open, kinds[i].whole,
+                    kinds[i].independent);
+
+        size = strlen(write_media(&s));
+        full = strdup(strstr(text, "#EXT-X-PROGRAM-DATE-TIME:"
+                                   "2026-01-31T12:007158000Z"));
+
+        s.m.skipped = ngx_livestream_llhls_skippable(&s.view, 6);
+
+        snprintf(name, sizeof(name), "%s: what a delta skips",
+                 kinds[i].name);
+        tap_is(s.m.skipped, 1193, name);
+
+        snprintf(name, sizeof(name), "%s: of a hundred bytes 3 are left",
+                 kinds[i].name);
+        tap_ok(strlen(write_media(&s)) * 100 <= size * 3, name);
+
+        snprintf(name, sizeof(name), "%s: which are its end",
+                 kinds[i].name);
+        tap_str(strstr(text, "#EXT-X-PROGRAM-DATE-TIME"), full, name);
+
+        free(full);
+    }
+
+    date = "@%ld";
+}
+
+
 /* PART-HOLD-BACK is what a client that reckons in doubles expects at least */
 
 static void
@@ -426,6 +541,7 @@ main(void)
     test_ended();
     test_plain();
     test_delta();
+    test_window();
     test_hold_back();
     test_size();
     test_multivariant();
