@@ -63,6 +63,35 @@ enum {
     " created_at, updated_at"
 
 
+/* of a recording's row, as ngx_livestream_api_read_recording() has it */
+enum {
+    NGX_LIVESTREAM_API_R_ID = 0,
+    NGX_LIVESTREAM_API_R_LIVE_STREAM_ID,
+    NGX_LIVESTREAM_API_R_VIDEO_ID,
+    NGX_LIVESTREAM_API_R_START_TIME,
+    NGX_LIVESTREAM_API_R_END_TIME,
+    NGX_LIVESTREAM_API_R_DURATION,
+    NGX_LIVESTREAM_API_R_SIZE,
+    NGX_LIVESTREAM_API_R_STATUS,
+    NGX_LIVESTREAM_API_R_RECORDING_URL,
+    NGX_LIVESTREAM_API_R_MANIFEST_URL,
+    NGX_LIVESTREAM_API_R_THUMBNAIL_URL,
+    NGX_LIVESTREAM_API_R_RETENTION_UNTIL,
+    NGX_LIVESTREAM_API_R_CREATED_AT,
+    NGX_LIVESTREAM_API_R_UPDATED_AT,
+
+    NGX_LIVESTREAM_API_R_CONVERSION,            /* its video_id; NULL: none */
+    NGX_LIVESTREAM_API_R_RESOLUTION,
+    NGX_LIVESTREAM_API_R_CONVERSION_STATUS,
+    NGX_LIVESTREAM_API_R_PROGRESS,
+    NGX_LIVESTREAM_API_R_CONVERSION_ERROR,
+    NGX_LIVESTREAM_API_R_VIDEO_URL,
+
+    NGX_LIVESTREAM_API_R_PENDING,               /* uploads; NULL: none ever */
+    NGX_LIVESTREAM_API_R_STORAGE_ERROR
+};
+
+
 typedef struct ngx_livestream_api_call_s  ngx_livestream_api_call_t;
 
 typedef void (*ngx_livestream_api_handler_pt)(
@@ -73,8 +102,10 @@ typedef void (*ngx_livestream_api_result_pt)(ngx_livestream_api_call_t *call,
 
 typedef struct {
     ngx_uint_t                       method;
-    const char                      *path;      /* "{id}" is a stream's id */
-    ngx_uint_t                       body;      /* a JSON object is wanted */
+    const char                      *path;      /* "{id}" is a stream's id,
+                                                   "{rid}" a recording's */
+    ngx_uint_t                       body;      /* a JSON object: 1 is wanted,
+                                                   2 may be given */
     ngx_livestream_api_handler_pt    handler;
 } ngx_livestream_api_route_t;
 
@@ -86,12 +117,15 @@ struct ngx_livestream_api_call_s {
     ngx_event_t                      timer;
     const ngx_livestream_api_route_t *route;
     ngx_str_t                        id;        /* of the path */
+    ngx_str_t                        rid;
 
     ngx_livestream_api_handler_pt    done;      /* gets the body */
     u_char                          *text;      /* the body so far */
     size_t                           size;
     size_t                           allocated;
     json_t                          *body;
+
+    size_t                           digits;    /* flag of json_dumpb() */
 
     json_t                          *errors;    /* what is wrong with it */
     ngx_uint_t                       wrong;     /* status of that */
@@ -113,8 +147,10 @@ void ngx_livestream_api_query(ngx_livestream_api_call_t *call,
     const char *sql, ngx_str_t *params, ngx_uint_t nparams,
     ngx_livestream_api_result_pt next);
 
-/* the path of a stream, of this API's prefix; NULL data: out of memory */
-ngx_str_t ngx_livestream_api_location(ngx_http_request_t *r, ngx_str_t *id);
+/* the path of a stream, or where rid is not NULL of its recording, of this
+ * API's prefix; NULL data: out of memory */
+ngx_str_t ngx_livestream_api_location(ngx_http_request_t *r, ngx_str_t *id,
+    ngx_str_t *rid);
 
 /* parts the call from its request and returns that, or NULL */
 ngx_http_request_t *ngx_livestream_api_detach(
@@ -148,7 +184,7 @@ ngx_int_t ngx_livestream_api_read_body(ngx_livestream_api_call_t *call,
 void ngx_livestream_api_reply(ngx_livestream_api_call_t *call,
     ngx_uint_t status, json_t *json);
 void ngx_livestream_api_reply_location(ngx_livestream_api_call_t *call,
-    ngx_str_t *location, json_t *json);
+    ngx_uint_t status, ngx_str_t *location, json_t *json);
 
 void ngx_livestream_api_problem(ngx_livestream_api_call_t *call,
     ngx_uint_t status, const char *detail);
@@ -212,7 +248,41 @@ ngx_uint_t ngx_livestream_api_is_line(const char *text, size_t len,
  * ngx_livestream_api_list.c
  */
 
+typedef struct {
+    ngx_int_t                        limit;
+    ngx_int_t                        offset;
+    ngx_str_t                        user_id;   /* NULL: any */
+    ngx_str_t                        status;
+} ngx_livestream_api_page_t;
+
+
+/* NULL, or what is wrong */
+typedef const char *(*ngx_livestream_api_arg_pt)(
+    ngx_livestream_api_page_t *page, ngx_str_t *value);
+
+
+typedef struct {
+    const char                      *name;
+    ngx_livestream_api_arg_pt        read;
+} ngx_livestream_api_arg_t;
+
+
 void ngx_livestream_api_list(ngx_livestream_api_call_t *call);
+
+/* Reads the query by a table that a NULL name ends; of what is not in it,
+ * `only` is said.  NGX_OK: limit and offset are texts in call->values, too,
+ * the first two; otherwise the call has ended. */
+ngx_int_t ngx_livestream_api_read_page(ngx_livestream_api_call_t *call,
+    const ngx_livestream_api_arg_t *args, const char *only,
+    ngx_livestream_api_page_t *page);
+const char *ngx_livestream_api_arg_limit(ngx_livestream_api_page_t *page,
+    ngx_str_t *value);
+const char *ngx_livestream_api_arg_offset(ngx_livestream_api_page_t *page,
+    ngx_str_t *value);
+
+/* takes the reference of list; NULL: out of memory */
+void ngx_livestream_api_reply_page(ngx_livestream_api_call_t *call,
+    const char *name, json_t *list);
 
 
 /*
@@ -226,6 +296,36 @@ void ngx_livestream_api_delete(ngx_livestream_api_call_t *call);
 void ngx_livestream_api_start(ngx_livestream_api_call_t *call);
 void ngx_livestream_api_stop(ngx_livestream_api_call_t *call);
 void ngx_livestream_api_key(ngx_livestream_api_call_t *call);
+
+
+/*
+ * ngx_livestream_api_recordings.c
+ */
+
+void ngx_livestream_api_recordings(ngx_livestream_api_call_t *call);
+void ngx_livestream_api_recording(ngx_livestream_api_call_t *call);
+void ngx_livestream_api_patch_recording(ngx_livestream_api_call_t *call);
+void ngx_livestream_api_delete_recording(ngx_livestream_api_call_t *call);
+
+/* next() gets the recording that the path names, or no row when there is none
+ * or it is deleted */
+void ngx_livestream_api_read_recording(ngx_livestream_api_call_t *call,
+    ngx_livestream_api_result_pt next);
+
+/* such a row; NULL when out of memory */
+json_t *ngx_livestream_api_recording_row(ngx_livestream_api_call_t *call,
+    ngx_livestream_store_result_t *result, ngx_uint_t row);
+
+extern const char  ngx_livestream_api_no_recording[];
+extern const char  ngx_livestream_api_no_stream[];
+extern const char  ngx_livestream_api_no_memory[];
+
+
+/*
+ * ngx_livestream_api_convert.c
+ */
+
+void ngx_livestream_api_convert(ngx_livestream_api_call_t *call);
 
 
 #endif /* _NGX_LIVESTREAM_API_H_INCLUDED_ */

@@ -256,8 +256,13 @@ ngx_livestream_api_parse(ngx_livestream_api_call_t *call)
     u_char        buf[JSON_ERROR_TEXT_LENGTH + 128], *p;
     json_error_t  error;
 
-    call->body = json_loadb((char *) call->text, call->size,
-                            JSON_REJECT_DUPLICATES, &error);
+    if (call->size == 0 && call->route->body == 2) {
+        call->body = json_object();
+
+    } else {
+        call->body = json_loadb((char *) call->text, call->size,
+                                JSON_REJECT_DUPLICATES, &error);
+    }
 
     if (json_is_object(call->body)) {
         call->done(call);

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * The list of livestreams, newest first, in pages.
+ * Lists, newest first, in pages; that of livestreams itself.
  *
  * The tables say what the query may have; there is one statement for each set
  * of filters, so that each finds its index.
@@ -20,31 +20,16 @@
 #define NGX_LIVESTREAM_API_MAX_LIMIT  100
 
 
-typedef struct {
-    ngx_int_t                        limit;
-    ngx_int_t                        offset;
-    ngx_str_t                        user_id;
-    ngx_str_t                        status;
-} ngx_livestream_api_query_t;
-
-
-/* NULL, or what is wrong */
-typedef const char *(*ngx_livestream_api_arg_pt)(
-    ngx_livestream_api_query_t *q, ngx_str_t *value);
-
-
 static ngx_int_t ngx_livestream_api_parse_query(
-    ngx_livestream_api_call_t *call, ngx_livestream_api_query_t *q);
+    ngx_livestream_api_call_t *call, const ngx_livestream_api_arg_t *args,
+    const char *only, ngx_livestream_api_page_t *page);
 static void ngx_livestream_api_parse_arg(ngx_livestream_api_call_t *call,
-    ngx_livestream_api_query_t *q, ngx_str_t *name, ngx_str_t *value);
-static const char *ngx_livestream_api_arg_limit(ngx_livestream_api_query_t *q,
-    ngx_str_t *value);
-static const char *ngx_livestream_api_arg_offset(
-    ngx_livestream_api_query_t *q, ngx_str_t *value);
+    const ngx_livestream_api_arg_t *args, const char *only,
+    ngx_livestream_api_page_t *page, ngx_str_t *name, ngx_str_t *value);
 static const char *ngx_livestream_api_arg_user_id(
-    ngx_livestream_api_query_t *q, ngx_str_t *value);
+    ngx_livestream_api_page_t *page, ngx_str_t *value);
 static const char *ngx_livestream_api_arg_status(
-    ngx_livestream_api_query_t *q, ngx_str_t *value);
+    ngx_livestream_api_page_t *page, ngx_str_t *value);
 static void ngx_livestream_api_listed(ngx_livestream_api_call_t *call,
     ngx_livestream_store_result_t *result);
 
@@ -70,10 +55,7 @@ static const char  *ngx_livestream_api_sql_list[] = {
 };
 
 
-static const struct {
-    const char                 *name;
-    ngx_livestream_api_arg_pt   read;
-} ngx_livestream_api_args[] = {
+static const ngx_livestream_api_arg_t  ngx_livestream_api_args[] = {
     { "limit", ngx_livestream_api_arg_limit },
     { "offset", ngx_livestream_api_arg_offset },
     { "user_id", ngx_livestream_api_arg_user_id },
@@ -91,67 +73,81 @@ static const char  *ngx_livestream_api_statuses[] = {
 void
 ngx_livestream_api_list(ngx_livestream_api_call_t *call)
 {
-    u_char                      *p;
-    ngx_str_t                    params[4];
-    ngx_uint_t                   n, filter;
-    ngx_livestream_api_query_t   q;
+    ngx_str_t                   params[4];
+    ngx_uint_t                  n, filter;
+    ngx_livestream_api_page_t   page;
 
-    ngx_memzero(&q, sizeof(ngx_livestream_api_query_t));
-
-    q.limit = NGX_LIVESTREAM_API_LIMIT;
-
-    if (ngx_livestream_api_parse_query(call, &q) != NGX_OK) {
-        ngx_livestream_api_problem(call, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                   "out of memory");
+    if (ngx_livestream_api_read_page(call, ngx_livestream_api_args,
+                              "may have limit, offset, user_id and status",
+                              &page)
+        != NGX_OK)
+    {
         return;
     }
 
-    if (call->errors) {
-        ngx_livestream_api_reply_wrong(call);
-        return;
-    }
-
-    p = ngx_pnalloc(call->pool, 2 * NGX_INT_T_LEN);
-    if (p == NULL) {
-        ngx_livestream_api_problem(call, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                   "out of memory");
-        return;
-    }
-
-    params[0].data = p;
-    params[0].len = ngx_sprintf(p, "%i", q.limit) - p;
-
-    p += params[0].len;
-
-    params[1].data = p;
-    params[1].len = ngx_sprintf(p, "%i", q.offset) - p;
+    params[0] = call->values[0];
+    params[1] = call->values[1];
 
     n = 2;
     filter = 0;
 
-    if (q.user_id.data) {
-        params[n++] = q.user_id;
+    if (page.user_id.data) {
+        params[n++] = page.user_id;
         filter |= 1;
     }
 
-    if (q.status.data) {
-        params[n++] = q.status;
+    if (page.status.data) {
+        params[n++] = page.status;
         filter |= 2;
     }
-
-    /* for the answer */
-
-    call->values[0] = params[0];
-    call->values[1] = params[1];
 
     ngx_livestream_api_query(call, ngx_livestream_api_sql_list[filter], params,
                              n, ngx_livestream_api_listed);
 }
 
 
+ngx_int_t
+ngx_livestream_api_read_page(ngx_livestream_api_call_t *call,
+    const ngx_livestream_api_arg_t *args, const char *only,
+    ngx_livestream_api_page_t *page)
+{
+    u_char  *p;
+
+    ngx_memzero(page, sizeof(ngx_livestream_api_page_t));
+
+    page->limit = NGX_LIVESTREAM_API_LIMIT;
+
+    p = ngx_pnalloc(call->pool, 2 * NGX_INT_T_LEN);
+
+    if (p == NULL
+        || ngx_livestream_api_parse_query(call, args, only, page) != NGX_OK)
+    {
+        ngx_livestream_api_problem(call, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                   "out of memory");
+        return NGX_ERROR;
+    }
+
+    if (call->errors) {
+        ngx_livestream_api_reply_wrong(call);
+        return NGX_ERROR;
+    }
+
+    call->values[0].data = p;
+    call->values[0].len = ngx_sprintf(p, "%i", page->limit) - p;
+
+    p += call->values[0].len;
+
+    call->values[1].data = p;
+    call->values[1].len = ngx_sprintf(p, "%i", page->offset) - p;
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_livestream_api_parse_query(ngx_livestream_api_call_t *call,
-    ngx_livestream_api_query_t *q)
+    const ngx_livestream_api_arg_t *args, const char *only,
+    ngx_livestream_api_page_t *page)
 {
     u_char     *p, *last, *end, *eq, *src, *dst;
     ngx_str_t   name, value;
@@ -194,7 +190,7 @@ ngx_livestream_api_parse_query(ngx_livestream_api_call_t *call,
 
         value.len = dst - value.data;
 
-        ngx_livestream_api_parse_arg(call, q, &name, &value);
+        ngx_livestream_api_parse_arg(call, args, only, page, &name, &value);
     }
 
     return NGX_OK;
@@ -203,37 +199,34 @@ ngx_livestream_api_parse_query(ngx_livestream_api_call_t *call,
 
 static void
 ngx_livestream_api_parse_arg(ngx_livestream_api_call_t *call,
-    ngx_livestream_api_query_t *q, ngx_str_t *name, ngx_str_t *value)
+    const ngx_livestream_api_arg_t *args, const char *only,
+    ngx_livestream_api_page_t *page, ngx_str_t *name, ngx_str_t *value)
 {
-    ngx_uint_t   i;
-    const char  *why, *arg;
+    const char  *why;
 
-    for (i = 0; ngx_livestream_api_args[i].name; i++) {
+    for ( /* void */ ; args->name; args++) {
 
-        arg = ngx_livestream_api_args[i].name;
-
-        if (ngx_livestream_api_equal(name, arg)) {
-            why = ngx_livestream_api_args[i].read(q, value);
+        if (ngx_livestream_api_equal(name, args->name)) {
+            why = args->read(page, value);
 
             if (why) {
-                ngx_livestream_api_wrong(call, arg, why);
+                ngx_livestream_api_wrong(call, args->name, why);
             }
 
             return;
         }
     }
 
-    ngx_livestream_api_wrong(call, "query",
-                             "may have limit, offset, user_id and status");
+    ngx_livestream_api_wrong(call, "query", only);
 }
 
 
-static const char *
-ngx_livestream_api_arg_limit(ngx_livestream_api_query_t *q, ngx_str_t *value)
+const char *
+ngx_livestream_api_arg_limit(ngx_livestream_api_page_t *page, ngx_str_t *value)
 {
-    q->limit = ngx_atoi(value->data, value->len);
+    page->limit = ngx_atoi(value->data, value->len);
 
-    if (q->limit < 1 || q->limit > NGX_LIVESTREAM_API_MAX_LIMIT) {
+    if (page->limit < 1 || page->limit > NGX_LIVESTREAM_API_MAX_LIMIT) {
         return "must be an integer from 1 to 100";
     }
 
@@ -241,12 +234,13 @@ ngx_livestream_api_arg_limit(ngx_livestream_api_query_t *q, ngx_str_t *value)
 }
 
 
-static const char *
-ngx_livestream_api_arg_offset(ngx_livestream_api_query_t *q, ngx_str_t *value)
+const char *
+ngx_livestream_api_arg_offset(ngx_livestream_api_page_t *page,
+    ngx_str_t *value)
 {
-    q->offset = ngx_atoi(value->data, value->len);
+    page->offset = ngx_atoi(value->data, value->len);
 
-    if (q->offset < 0 || q->offset > NGX_MAX_INT32_VALUE) {
+    if (page->offset < 0 || page->offset > NGX_MAX_INT32_VALUE) {
         return "must be an integer from 0 to 2147483647";
     }
 
@@ -255,7 +249,8 @@ ngx_livestream_api_arg_offset(ngx_livestream_api_query_t *q, ngx_str_t *value)
 
 
 static const char *
-ngx_livestream_api_arg_user_id(ngx_livestream_api_query_t *q, ngx_str_t *value)
+ngx_livestream_api_arg_user_id(ngx_livestream_api_page_t *page,
+    ngx_str_t *value)
 {
     json_t      *text;
     ngx_uint_t   valid;
@@ -267,18 +262,19 @@ ngx_livestream_api_arg_user_id(ngx_livestream_api_query_t *q, ngx_str_t *value)
                                        json_string_length(text), 100);
     json_decref(text);
 
-    q->user_id = *value;
+    page->user_id = *value;
 
     return valid ? NULL : "must be a text of 1 to 100 characters in one line";
 }
 
 
 static const char *
-ngx_livestream_api_arg_status(ngx_livestream_api_query_t *q, ngx_str_t *value)
+ngx_livestream_api_arg_status(ngx_livestream_api_page_t *page,
+    ngx_str_t *value)
 {
     ngx_uint_t  i;
 
-    q->status = *value;
+    page->status = *value;
 
     for (i = 0; ngx_livestream_api_statuses[i]; i++) {
         if (ngx_livestream_api_equal(value, ngx_livestream_api_statuses[i])) {
@@ -311,10 +307,18 @@ ngx_livestream_api_listed(ngx_livestream_api_call_t *call,
         }
     }
 
+    ngx_livestream_api_reply_page(call, "streams", list);
+}
+
+
+void
+ngx_livestream_api_reply_page(ngx_livestream_api_call_t *call,
+    const char *name, json_t *list)
+{
     /* packs to NULL without a list */
 
     ngx_livestream_api_reply(call, NGX_HTTP_OK,
-           json_pack("{s:o, s:I, s:I}", "streams", list,
+           json_pack("{s:o, s:I, s:I}", name, list,
                      "limit", (json_int_t) ngx_atoi(call->values[0].data,
                                                     call->values[0].len),
                      "offset", (json_int_t) ngx_atoi(call->values[1].data,

@@ -14,7 +14,9 @@
  *            a publisher whose key was looked up before may own it by now.
  *   key      the new key is stored first, then a publisher is asked to yield:
  *            it cannot come back with the old one.
- *   delete   the row is deleted first, for the same reason.
+ *   delete   the row is deleted first, for the same reason; before that only
+ *            videos that are being made are given up, which nobody finds once
+ *            their recordings have gone with the row.
  */
 
 
@@ -41,6 +43,8 @@ static void ngx_livestream_api_got(ngx_livestream_api_call_t *call,
 static void ngx_livestream_api_patch_read(ngx_livestream_api_call_t *call,
     ngx_livestream_store_result_t *result);
 static void ngx_livestream_api_patched(ngx_livestream_api_call_t *call,
+    ngx_livestream_store_result_t *result);
+static void ngx_livestream_api_videos_failed(ngx_livestream_api_call_t *call,
     ngx_livestream_store_result_t *result);
 static void ngx_livestream_api_deleted(ngx_livestream_api_call_t *call,
     ngx_livestream_store_result_t *result);
@@ -80,6 +84,11 @@ static const char  ngx_livestream_api_sql_patch[] =
     " WHERE id = $1 AND settings = $10 AND metadata IS NOT DISTINCT FROM $11"
     " RETURNING " ngx_livestream_api_columns;
 
+static const char  ngx_livestream_api_sql_fail_videos[] =
+    "UPDATE videos SET status = 'failed' WHERE status = 'processing'"
+    " AND id IN (SELECT video_id FROM dvr_conversions"
+    " WHERE live_stream_id = $1 AND status IN ('pending', 'running'))";
+
 static const char  ngx_livestream_api_sql_delete[] =
     "DELETE FROM live_streams WHERE id = $1 RETURNING id";
 
@@ -111,8 +120,9 @@ static const char  ngx_livestream_api_sql_key[] =
     " WHERE id = $1 RETURNING " ngx_livestream_api_columns;
 
 
-static const char  ngx_livestream_api_no_stream[] = "no such livestream";
-static const char  ngx_livestream_api_no_memory[] = "out of memory";
+const char  ngx_livestream_api_no_stream[] = "no such livestream";
+const char  ngx_livestream_api_no_memory[] = "out of memory";
+
 
 void
 ngx_livestream_api_create(ngx_livestream_api_call_t *call)
@@ -216,10 +226,11 @@ ngx_livestream_api_created(ngx_livestream_api_call_t *call,
     if (call->request) {
         location = ngx_livestream_api_location(call->request,
                           ngx_livestream_store_value(result, 0,
-                                                     NGX_LIVESTREAM_API_ID));
+                                                     NGX_LIVESTREAM_API_ID),
+                          NULL);
     }
 
-    ngx_livestream_api_reply_location(call, &location,
+    ngx_livestream_api_reply_location(call, NGX_HTTP_CREATED, &location,
                                       ngx_livestream_api_row(result, 0, 1));
 }
 
@@ -359,6 +370,17 @@ ngx_livestream_api_patched(ngx_livestream_api_call_t *call,
 void
 ngx_livestream_api_delete(ngx_livestream_api_call_t *call)
 {
+    ngx_livestream_api_query(call, ngx_livestream_api_sql_fail_videos,
+                             &call->id, 1, ngx_livestream_api_videos_failed);
+}
+
+
+static void
+ngx_livestream_api_videos_failed(ngx_livestream_api_call_t *call,
+    ngx_livestream_store_result_t *result)
+{
+    (void) result;
+
     ngx_livestream_api_query(call, ngx_livestream_api_sql_delete, &call->id, 1,
                              ngx_livestream_api_deleted);
 }

@@ -38,12 +38,14 @@ typedef struct {
 static ngx_int_t ngx_livestream_api_handler(ngx_http_request_t *r);
 static ngx_str_t ngx_livestream_api_path(ngx_http_request_t *r);
 static ngx_int_t ngx_livestream_api_match(const char *route, ngx_str_t *path,
-    ngx_str_t *id);
+    ngx_str_t *ids);
 static ngx_int_t ngx_livestream_api_method(ngx_http_request_t *r,
     ngx_str_t *path);
 static ngx_livestream_api_call_t *ngx_livestream_api_open(
     ngx_http_request_t *r, const ngx_livestream_api_route_t *route,
-    ngx_str_t *id);
+    ngx_str_t *ids);
+static ngx_int_t ngx_livestream_api_set_id(ngx_livestream_api_call_t *call,
+    ngx_str_t *id, ngx_str_t *text);
 static void ngx_livestream_api_run(ngx_livestream_api_call_t *call);
 static ngx_uint_t ngx_livestream_api_is_uuid(ngx_str_t *id);
 static void ngx_livestream_api_gone(void *data);
@@ -69,6 +71,17 @@ static const ngx_livestream_api_route_t  ngx_livestream_api_routes[] = {
     { NGX_HTTP_POST, "livestreams/{id}/start", 0, ngx_livestream_api_start },
     { NGX_HTTP_POST, "livestreams/{id}/stop", 0, ngx_livestream_api_stop },
     { NGX_HTTP_POST, "livestreams/{id}/key", 0, ngx_livestream_api_key },
+
+    { NGX_HTTP_GET, "livestreams/{id}/recordings", 0,
+      ngx_livestream_api_recordings },
+    { NGX_HTTP_GET, "livestreams/{id}/recordings/{rid}", 0,
+      ngx_livestream_api_recording },
+    { NGX_HTTP_PATCH, "livestreams/{id}/recordings/{rid}", 1,
+      ngx_livestream_api_patch_recording },
+    { NGX_HTTP_DELETE, "livestreams/{id}/recordings/{rid}", 0,
+      ngx_livestream_api_delete_recording },
+    { NGX_HTTP_POST, "livestreams/{id}/recordings/{rid}/convert", 2,
+      ngx_livestream_api_convert },
 
     { 0, NULL, 0, NULL }
 };
@@ -135,7 +148,7 @@ static ngx_int_t
 ngx_livestream_api_handler(ngx_http_request_t *r)
 {
     ngx_int_t                          rc;
-    ngx_str_t                          path, id;
+    ngx_str_t                          path, ids[2];
     ngx_uint_t                         method, found;
     const char                        *why;
     ngx_livestream_api_call_t         *call;
@@ -149,7 +162,7 @@ ngx_livestream_api_handler(ngx_http_request_t *r)
 
     for (route = ngx_livestream_api_routes; route->path; route++) {
 
-        if (ngx_livestream_api_match(route->path, &path, &id) != NGX_OK) {
+        if (ngx_livestream_api_match(route->path, &path, ids) != NGX_OK) {
             continue;
         }
 
@@ -177,7 +190,7 @@ ngx_livestream_api_handler(ngx_http_request_t *r)
         }
     }
 
-    call = ngx_livestream_api_open(r, route, &id);
+    call = ngx_livestream_api_open(r, route, ids);
     if (call == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -227,7 +240,7 @@ ngx_livestream_api_path(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_livestream_api_match(const char *route, ngx_str_t *path, ngx_str_t *id)
+ngx_livestream_api_match(const char *route, ngx_str_t *path, ngx_str_t *ids)
 {
     u_char      *p, *last, *slash;
     const char  *s;
@@ -235,18 +248,21 @@ ngx_livestream_api_match(const char *route, ngx_str_t *path, ngx_str_t *id)
     p = path->data;
     last = path->data + path->len;
 
-    ngx_str_null(id);
+    ngx_str_null(&ids[0]);
+    ngx_str_null(&ids[1]);
 
     for (s = route; *s; /* void */ ) {
 
         if (*s == '{') {
             slash = ngx_strlchr(p, last, '/');
 
-            id->data = p;
-            id->len = (slash ? slash : last) - p;
+            ids->data = p;
+            ids->len = (slash ? slash : last) - p;
 
-            p += id->len;
-            s += sizeof("{id}") - 1;
+            p += ids->len;
+            ids++;
+
+            s = ngx_strchr(s, '}') + 1;
 
             continue;
         }
@@ -269,14 +285,14 @@ static ngx_int_t
 ngx_livestream_api_method(ngx_http_request_t *r, ngx_str_t *path)
 {
     u_char                             buf[64], *p;
-    ngx_str_t                          allow, id;
+    ngx_str_t                          allow, ids[2];
     ngx_uint_t                         i, methods;
     const ngx_livestream_api_route_t  *route;
 
     methods = NGX_HTTP_OPTIONS;
 
     for (route = ngx_livestream_api_routes; route->path; route++) {
-        if (ngx_livestream_api_match(route->path, path, &id) == NGX_OK) {
+        if (ngx_livestream_api_match(route->path, path, ids) == NGX_OK) {
             methods |= route->method;
         }
     }
@@ -316,7 +332,7 @@ ngx_livestream_api_method(ngx_http_request_t *r, ngx_str_t *path)
 
 static ngx_livestream_api_call_t *
 ngx_livestream_api_open(ngx_http_request_t *r,
-    const ngx_livestream_api_route_t *route, ngx_str_t *id)
+    const ngx_livestream_api_route_t *route, ngx_str_t *ids)
 {
     ngx_pool_t                 *pool;
     ngx_http_cleanup_t         *cln;
@@ -342,16 +358,11 @@ ngx_livestream_api_open(ngx_http_request_t *r,
     call->request = r;
     call->route = route;
 
-    if (id->data) {
-        call->id.len = id->len;
-        call->id.data = ngx_pnalloc(pool, id->len + 1);
-
-        if (call->id.data == NULL) {
-            ngx_destroy_pool(pool);
-            return NULL;
-        }
-
-        ngx_strlow(call->id.data, id->data, id->len);
+    if (ngx_livestream_api_set_id(call, &call->id, &ids[0]) != NGX_OK
+        || ngx_livestream_api_set_id(call, &call->rid, &ids[1]) != NGX_OK)
+    {
+        ngx_destroy_pool(pool);
+        return NULL;
     }
 
     call->timer.handler = ngx_livestream_api_timeout;
@@ -366,6 +377,27 @@ ngx_livestream_api_open(ngx_http_request_t *r,
     ngx_http_set_ctx(r, call, ngx_livestream_api_module);
 
     return call;
+}
+
+
+static ngx_int_t
+ngx_livestream_api_set_id(ngx_livestream_api_call_t *call, ngx_str_t *id,
+    ngx_str_t *text)
+{
+    if (text->data == NULL) {
+        return NGX_OK;
+    }
+
+    id->len = text->len;
+    id->data = ngx_pnalloc(call->pool, text->len + 1);
+
+    if (id->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_strlow(id->data, text->data, text->len);
+
+    return NGX_OK;
 }
 
 
@@ -385,6 +417,12 @@ ngx_livestream_api_run(ngx_livestream_api_call_t *call)
     if (call->id.data && !ngx_livestream_api_is_uuid(&call->id)) {
         ngx_livestream_api_problem(call, NGX_HTTP_NOT_FOUND,
                                    "no such livestream: an id is a UUID");
+        return;
+    }
+
+    if (call->rid.data && !ngx_livestream_api_is_uuid(&call->rid)) {
+        ngx_livestream_api_problem(call, NGX_HTTP_NOT_FOUND,
+                                   "no such recording: an id is a UUID");
         return;
     }
 
@@ -560,22 +598,30 @@ ngx_livestream_api_timeout(ngx_event_t *ev)
 
 
 ngx_str_t
-ngx_livestream_api_location(ngx_http_request_t *r, ngx_str_t *id)
+ngx_livestream_api_location(ngx_http_request_t *r, ngx_str_t *id,
+    ngx_str_t *rid)
 {
+    u_char                    *p;
     ngx_str_t                  location;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    location.len = clcf->name.len + sizeof("/livestreams/") - 1 + id->len;
+    location.len = clcf->name.len + sizeof("/livestreams/") - 1 + id->len
+                   + (rid ? sizeof("/recordings/") - 1 + rid->len : 0);
+
     location.data = ngx_pnalloc(r->pool, location.len);
 
     if (location.data) {
-        location.len = ngx_sprintf(location.data, "%V%slivestreams/%V",
-                                   &clcf->name,
-                                   clcf->name.data[clcf->name.len - 1] == '/'
-                                   ? "" : "/", id)
-                       - location.data;
+        p = ngx_sprintf(location.data, "%V%slivestreams/%V", &clcf->name,
+                        clcf->name.data[clcf->name.len - 1] == '/' ? "" : "/",
+                        id);
+
+        if (rid) {
+            p = ngx_sprintf(p, "/recordings/%V", rid);
+        }
+
+        location.len = p - location.data;
     }
 
     return location;

@@ -29,7 +29,7 @@ static void ngx_livestream_api_error(ngx_livestream_api_call_t *call,
 static json_t *ngx_livestream_api_problem_json(ngx_uint_t status,
     const char *detail);
 static ngx_int_t ngx_livestream_api_send(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_str_t *type, json_t *json);
+    ngx_uint_t status, ngx_str_t *type, json_t *json, size_t digits);
 
 
 static const struct {
@@ -64,7 +64,7 @@ ngx_livestream_api_reply(ngx_livestream_api_call_t *call, ngx_uint_t status,
 
 void
 ngx_livestream_api_reply_location(ngx_livestream_api_call_t *call,
-    ngx_str_t *location, json_t *json)
+    ngx_uint_t status, ngx_str_t *location, json_t *json)
 {
     if (call->request
         && (location->data == NULL
@@ -75,8 +75,7 @@ ngx_livestream_api_reply_location(ngx_livestream_api_call_t *call,
         json = NULL;
     }
 
-    ngx_livestream_api_end(call, NGX_HTTP_CREATED, &ngx_livestream_api_json,
-                           json);
+    ngx_livestream_api_end(call, status, &ngx_livestream_api_json, json);
 }
 
 
@@ -93,15 +92,17 @@ static void
 ngx_livestream_api_end(ngx_livestream_api_call_t *call, ngx_uint_t status,
     ngx_str_t *type, json_t *json)
 {
+    size_t               digits;
     ngx_int_t            rc;
     ngx_http_request_t  *r;
 
     r = ngx_livestream_api_detach(call);
+    digits = call->digits;
 
     ngx_livestream_api_close(call);
 
     if (r) {
-        rc = ngx_livestream_api_send(r, status, type, json);
+        rc = ngx_livestream_api_send(r, status, type, json, digits);
         ngx_http_finalize_request(r, rc);
     }
 
@@ -217,7 +218,7 @@ ngx_livestream_api_send_problem(ngx_http_request_t *r, ngx_uint_t status,
     json = ngx_livestream_api_problem_json(status, detail);
 
     rc = ngx_livestream_api_send(r, status, &ngx_livestream_api_problem_type,
-                                 json);
+                                 json, 0);
     json_decref(json);
 
     return rc;
@@ -226,7 +227,7 @@ ngx_livestream_api_send_problem(ngx_http_request_t *r, ngx_uint_t status,
 
 static ngx_int_t
 ngx_livestream_api_send(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_str_t *type, json_t *json)
+    ngx_str_t *type, json_t *json, size_t digits)
 {
     size_t            size;
     ngx_int_t         rc;
@@ -254,14 +255,14 @@ ngx_livestream_api_send(ngx_http_request_t *r, ngx_uint_t status,
         return ngx_http_send_header(r);
     }
 
-    size = json_dumpb(json, NULL, 0, JSON_COMPACT);
+    size = json_dumpb(json, NULL, 0, JSON_COMPACT|digits);
 
     b = ngx_create_temp_buf(r->pool, size + 1);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    b->last += json_dumpb(json, (char *) b->pos, size, JSON_COMPACT);
+    b->last += json_dumpb(json, (char *) b->pos, size, JSON_COMPACT|digits);
     *b->last++ = LF;
     b->last_buf = (r == r->main);
     b->last_in_chain = 1;

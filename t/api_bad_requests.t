@@ -49,7 +49,8 @@ sub with { return { title => 'x', user_id => 'y', @_ } }
 
 problem("GET $_", 404, undef, GET => $_)
     for '/', '/nothing', '/livestreams/', '/livestream', '/livestreamsx',
-        "$path/", "$path/recordings", "$path/start/x", "/livestreams/$other",
+        "$path/", "$path/recording", "$path/start/x", "/livestreams/$other",
+        "$path/recordings/", "/livestreams//recordings",
         '/livestreams/x', '/livestreams/' . 'a' x 36,
         '/livestreams/' . 'a' x 4000, "/livestreams/$s->{id}x",
         '/livestreams/' . substr($s->{id}, 1),
@@ -157,7 +158,7 @@ bad_body("dvr_enabled $_->[0]", 'dvr_enabled', with(dvr_enabled => $_->[1]))
     for ['null', undef], ['number', 1], ['text', 'true'];
 bad_body("dvr_window $_->[0]", 'dvr_window', with(dvr_window => $_->[1]))
     for ['null', undef], ['text', '7200'], ['zero', 0], ['negative', -1],
-        ['fraction', 1.5], ['too long', 31536001],
+        ['fraction', 1.5], ['too long', 604801],
         ['beyond 32 bits', 4294967297], ['true', JSON_TRUE];
 bad_body('dvr_window 60.0', 'dvr_window',
          '{"title":"x","user_id":"y","dvr_window":60.0}');

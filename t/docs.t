@@ -49,7 +49,14 @@ sub value {
     my $n = eval $expression;
 
     return $n ? 'on' : 'off' if $slot =~ /flag/;
-    return $n % 60 || !$n ? "${n}s" : ($n / 60) . 'm' if $slot =~ /_sec_/;
+
+    if ($slot =~ /_sec_/) {
+        for ([d => 86400], [h => 3600], [m => 60]) {
+            return $n / $_->[1] . $_->[0] if $n && $n % $_->[1] == 0;
+        }
+
+        return "${n}s";
+    }
 
     if ($slot =~ /_msec_/) {
         return $n % 1000 || !$n ? "${n}ms" : $n / 1000 . 's';

@@ -49,7 +49,7 @@ my $routes = table('ngx_livestream_api/ngx_livestream_api_module.c',
                    'ngx_livestream_api_routes');
 my (%code, %body);
 
-while ($routes =~ /\{ NGX_HTTP_(\w+), "([^"]+)", ([01]), \w+ \}/g) {
+while ($routes =~ /\{ NGX_HTTP_(\w+), "([^"]+)", ([012]),\s*\w+ \}/g) {
     $code{"\L$1\E /$2"} = 1;
     $body{"\L$1\E /$2"} = $3;
 }
@@ -65,8 +65,12 @@ for my $path (names($doc->{paths})) {
         $text{$name} = 1;
 
         is(!!$what->{requestBody}, !!$body{$name}, "$name: body");
+        is($what->{requestBody}{required}, $body{$name} == 1 ? 'true'
+                                                             : 'false',
+           "$name: body is required or not") if $body{$name};
         is(!!$answers{404}, $path =~ /\{id\}/ ? 1 : '', "$name: 404");
-        is(!!$answers{$_}, !!$body{$name}, "$name: $_") for 413, 415, 422;
+        is(!!$answers{$_}, !!$body{$name}, "$name: $_") for 413, 415;
+        is(!!$answers{422}, $body{$name} == 1, "$name: 422");
         ok($answers{$_}, "$name: $_") for 500, 503;
         ok($what->{operationId} && $what->{summary}, "$name: is explained");
     }
@@ -141,6 +145,51 @@ is_deeply([names($schemas->{LivestreamPatch}{properties})], [names(\%patch)],
           'LivestreamPatch has those that may be changed');
 
 
+# ---- recordings
+
+my $recordings = 'ngx_livestream_api/ngx_livestream_api_recordings.c';
+my %json = (TEXT => 'string', INTEGER => 'integer', NUMBER => 'number');
+
+for (['Recording', 'ngx_livestream_api_r_fields',
+      qw(storyboard_url conversion storage)],
+     ['Conversion', 'ngx_livestream_api_c_fields'],
+     ['Storage', 'ngx_livestream_api_s_fields']) {
+    my ($schema, $table, @more) = @$_;
+    my %is = table($recordings, $table)
+             =~ /\{ "(\w+)", NGX_LIVESTREAM_API_R_(\w+) \}/g;
+    my $properties = $schemas->{$schema}{properties};
+
+    is_deeply([names($properties)], [sort @more, names(\%is)],
+              "$schema has the fields of the table");
+
+    for my $name (names(\%is)) {
+        my $p = $properties->{$name};
+        my ($ref) = ($p->{'$ref'} // '') =~ /(\w+)$/;
+
+        $p = $schemas->{$ref} if $ref;
+        is((ref $p->{type} ? $p->{type}[0] : $p->{type}), $json{ $is{$name} },
+           "$schema.$name: type");
+    }
+}
+
+my @statuses = table($recordings, 'ngx_livestream_api_recording_statuses')
+               =~ /"(\w+)"/g;
+
+is_deeply($schemas->{RecordingStatus}{enum}, \@statuses,
+          'the statuses of recordings are those of the code');
+is_deeply([sort @statuses],
+          [sort +(source('sql/002_recordings.sqlite.sql')
+                  =~ /CHECK \(status IN \((.*?)\)\)/s)[0] =~ /'(\w+)'/g],
+          'and of the schema');
+
+my %page = map { $_->{name} => $_->{schema} }
+           @{ $doc->{paths}{'/livestreams/{id}/recordings'}{get}{parameters} };
+is_deeply([names(\%page)],
+          [sort +(table($recordings, 'ngx_livestream_api_recording_args')
+                  =~ /"(\w+)"/g)],
+          'the arguments of the list of recordings');
+
+
 # ---- settings
 
 my $rows = table('modules/ngx_livestream_settings.c',
@@ -211,6 +260,16 @@ is_deeply([names($problem)], [names($schemas->{Problem}{properties})],
 is_deeply([names($problem->{errors}[0])],
           [names($schemas->{Problem}{properties}{errors}{items}{properties})],
           'and its errors');
+
+my $rid = '01234567-89ab-cdef-0123-456789abcdef';
+$t->sql('INSERT INTO dvr_recordings (id, live_stream_id, start_time)'
+        . " VALUES ('$rid', '$s->{id}', '2026-01-31T12:00:00.000Z')");
+(undef, my $recording)
+    = $t->api(GET => "/livestreams/$s->{id}/recordings/$rid");
+is_deeply([names($recording)],
+          [grep { !/^(?:conversion|storage)$/ }
+           names($schemas->{Recording}{properties})],
+          'a recording has the fields that are described');
 
 $t->stop;
 done_testing();
