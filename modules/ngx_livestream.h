@@ -24,6 +24,8 @@
 #include "ngx_livestream_pipeline.h"
 #include "ngx_livestream_settings.h"
 #include "ngx_livestream_store.h"
+#include "ngx_livestream_jobs.h"
+#include "ngx_livestream_storage.h"
 
 
 #define NGX_LIVESTREAM_MODULE        0x4d53564c      /* "LVSM" */
@@ -72,6 +74,7 @@ typedef struct {
     ngx_str_t                publish_url;
     ngx_uint_t               max_concurrent_streams;
     time_t                   reconnect_window;  /* s */
+    time_t                   default_dvr_window;    /* s */
     ngx_uint_t               set;               /* livestream{} is there */
 } ngx_livestream_core_conf_t;
 
@@ -84,6 +87,8 @@ struct ngx_livestream_stream_s {
     ngx_str_t                id;
     ngx_str_t                title;
     ngx_str_t                settings;          /* JSON, NUL-terminated */
+    ngx_uint_t               dvr_enabled;       /* of its row */
+    time_t                   dvr_window;        /* s, likewise; 0 unknown */
     ngx_pool_t              *pool;              /* lives as long as s */
     ngx_log_t               *log;
     ngx_livestream_pipeline_conf_t  conf;

@@ -70,7 +70,8 @@ static ngx_rtmp_publish_pt       next_publish;
 static ngx_rtmp_close_stream_pt  next_close_stream;
 
 static const char  ngx_livestream_ingest_sql[] =
-    "SELECT id, title, status, low_latency, settings, created_at, started_at"
+    "SELECT id, title, status, low_latency, settings, created_at, started_at,"
+    " dvr_enabled, dvr_window"
     " FROM live_streams WHERE stream_key = $1";
 
 
@@ -412,7 +413,7 @@ static ngx_int_t
 ngx_livestream_ingest_row(ngx_livestream_ingest_ctx_t *ctx,
     ngx_livestream_store_result_t *r)
 {
-    time_t                 created;
+    time_t                 created, window;
     ngx_pool_t            *pool;
     ngx_livestream_row_t  *row;
 
@@ -441,6 +442,13 @@ ngx_livestream_ingest_row(ngx_livestream_ingest_ctx_t *ctx,
 
     row->low_latency = ngx_livestream_store_bool(
                                       ngx_livestream_store_value(r, 0, 3));
+
+    row->dvr_enabled = ngx_livestream_store_bool(
+                                      ngx_livestream_store_value(r, 0, 7));
+
+    window = ngx_atotm(ngx_livestream_store_value(r, 0, 8)->data,
+                       ngx_livestream_store_value(r, 0, 8)->len);
+    row->dvr_window = ngx_max(window, 0);
 
     if (ngx_livestream_store_value(r, 0, 6)->data) {
         created = ngx_livestream_parse_rfc3339(

@@ -50,6 +50,10 @@ ngx_livestream_crew_t *ngx_livestream_crew_create(ngx_cycle_t *cycle,
 void ngx_livestream_crew_destroy(ngx_livestream_crew_t *crew,
     ngx_uint_t drop);
 
+/* Tells jobs to stop: those that have not begun are given to done() without
+ * having run.  Nothing can be posted after. */
+void ngx_livestream_crew_stop(ngx_livestream_crew_t *crew);
+
 /* Waits, without an event loop, until all that was posted is done. */
 void ngx_livestream_crew_drain(ngx_livestream_crew_t *crew);
 

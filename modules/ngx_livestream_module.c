@@ -122,6 +122,13 @@ static ngx_command_t  ngx_livestream_core_commands[] = {
       offsetof(ngx_livestream_core_conf_t, reconnect_window),
       NULL },
 
+    { ngx_string("default_dvr_window"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      0,
+      offsetof(ngx_livestream_core_conf_t, default_dvr_window),
+      NULL },
+
       ngx_null_command
 };
 
@@ -250,6 +257,7 @@ ngx_livestream_core_create_conf(ngx_cycle_t *cycle)
     lcf->zone = NGX_CONF_UNSET_SIZE;
     lcf->max_concurrent_streams = NGX_CONF_UNSET_UINT;
     lcf->reconnect_window = NGX_CONF_UNSET;
+    lcf->default_dvr_window = NGX_CONF_UNSET;
 
     return lcf;
 }
@@ -265,10 +273,17 @@ ngx_livestream_core_init_conf(ngx_cycle_t *cycle, void *conf)
     ngx_conf_init_size_value(lcf->zone, 64 * 1024 * 1024);
     ngx_conf_init_uint_value(lcf->max_concurrent_streams, 100);
     ngx_conf_init_value(lcf->reconnect_window, 30);
+    ngx_conf_init_value(lcf->default_dvr_window, 7200);
 
     if (lcf->max_concurrent_streams == 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "\"max_concurrent_streams\" must not be 0");
+        return NGX_CONF_ERROR;
+    }
+
+    if (lcf->default_dvr_window < 1 || lcf->default_dvr_window > 604800) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "\"default_dvr_window\" must be between 1s and 7d");
         return NGX_CONF_ERROR;
     }
 

@@ -235,14 +235,17 @@ ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
 
     adopt = 0;
     forget = 0;
+    broadcast[0] = '\0';
 
     ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
 
     if (sh->state == NGX_LIVESTREAM_ENDED) {
 
         if (sh->expire <= ngx_time()) {
-            ngx_memcpy(id, sh->id, sizeof(id));
-            ngx_memcpy(broadcast, sh->broadcast, sizeof(broadcast));
+            if (!sh->recorded) {
+                ngx_memcpy(id, sh->id, sizeof(id));
+                ngx_memcpy(broadcast, sh->broadcast, sizeof(broadcast));
+            }
 
             ngx_livestream_registry_free_locked(sh);
             forget = 1;
@@ -261,6 +264,9 @@ ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
 
     if (forget) {
         ngx_livestream_bus_ring(sh);
+    }
+
+    if (broadcast[0]) {
         ngx_livestream_reaper_remove(&lcf->root, id, broadcast,
                                      ngx_cycle->log);
     }
@@ -458,7 +464,10 @@ ngx_livestream_stream_claim_locked(ngx_livestream_row_t *row, ngx_uint_t max,
             msn = ngx_max(msn, next);
         }
 
-        ngx_memcpy(ended, sh->broadcast, NGX_LIVESTREAM_ID_LEN + 1);
+        if (!sh->recorded) {
+            ngx_memcpy(ended, sh->broadcast, NGX_LIVESTREAM_ID_LEN + 1);
+        }
+
         ngx_livestream_registry_free_locked(sh);
 
         sh = NULL;

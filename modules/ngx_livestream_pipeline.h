@@ -46,6 +46,7 @@ typedef struct {
     const char              *id;                /* stream */
     const char              *broadcast;
     int                      low_latency;
+    int                      recorded;          /* no file is removed */
     int64_t                  segment_duration;  /* us */
     int64_t                  part_duration;     /* us */
     uint32_t                 playlist_length;   /* segments */

@@ -28,7 +28,7 @@
 #include "ngx_livestream.h"
 
 
-#define NGX_LIVESTREAM_REGISTRY_VERSION  2
+#define NGX_LIVESTREAM_REGISTRY_VERSION  3
 
 
 typedef struct {
@@ -44,7 +44,6 @@ static ngx_livestream_sh_stream_t *ngx_livestream_registry_lookup(
     ngx_str_t *id, uint32_t hash);
 static ngx_int_t ngx_livestream_registry_copy(ngx_livestream_track_t *t,
     ngx_pool_t *pool, ngx_livestream_view_t *view);
-static uint32_t ngx_livestream_registry_pow2(uint64_t n);
 
 
 ngx_livestream_sh_t  *ngx_livestream_sh;
@@ -641,150 +640,7 @@ ngx_livestream_registry_part(ngx_livestream_sh_stream_t *s,
 }
 
 
-ngx_livestream_track_t *
-ngx_livestream_registry_add_track(ngx_livestream_sh_stream_t *s,
-    ngx_str_t *name, const ngx_livestream_codec_t *codec, uint64_t msn)
-{
-    uint64_t                 nseg, npart;
-    ngx_livestream_track_t  *t;
-
-    if (s->ntracks == NGX_LIVESTREAM_MAX_TRACKS
-        || name->len > NGX_LIVESTREAM_TRACK_LEN
-        || s->segment_duration == 0)
-    {
-        return NULL;
-    }
-
-    t = &s->tracks[s->ntracks];
-
-    ngx_memzero(t, sizeof(ngx_livestream_track_t));
-
-    /*
-     * Segments stay known while they may still be asked for after they left
-     * the playlist; parts for the three target durations that they are listed
-     * and the three that they stay available, the whole of a parent each, at
-     * worst with two short ones for each full one.
-     */
-
-    nseg = s->playlist_length;
-
-    if (s->window / s->segment_duration > nseg) {
-        nseg = s->window / s->segment_duration;
-    }
-
-    t->nseg = ngx_livestream_registry_pow2(3 * nseg + 8);
-
-    if (s->low_latency && s->part_target) {
-        npart = ngx_max((uint64_t) s->target_duration * 1000000,
-                        s->segment_duration)
-                / s->part_target + 1;
-
-        t->npart = ngx_livestream_registry_pow2(npart * 8 * 2);
-    }
-
-    ngx_memcpy(t->name, name->data, name->len);
-
-    t->media = codec->media;
-    t->codec = codec->id;
-    ngx_memcpy(t->codecs, codec->codecs, NGX_LIVESTREAM_CODECS_LEN);
-    t->width = codec->width;
-    t->height = codec->height;
-    t->sample_rate = codec->sample_rate;
-    t->transfer = codec->transfer;
-    t->channels = codec->channels;
-    t->timescale = codec->timescale;
-    t->config_hash = codec->hash;
-
-    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
-
-    t->segments = ngx_slab_calloc_locked(ngx_livestream_shpool,
-                              t->nseg * sizeof(ngx_livestream_segment_t));
-
-    if (t->segments && t->npart) {
-        t->parts = ngx_slab_calloc_locked(ngx_livestream_shpool,
-                              t->npart * sizeof(ngx_livestream_part_t));
-
-        if (t->parts == NULL) {
-            ngx_slab_free_locked(ngx_livestream_shpool, t->segments);
-            t->segments = NULL;
-        }
-    }
-
-    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
-
-    if (t->segments == NULL) {
-        return NULL;
-    }
-
-    t->state[0].seg_first = msn;
-    t->state[0].open.msn = msn;
-    t->seg_write = msn;
-
-    ngx_memory_barrier();
-
-    s->ntracks++;
-
-    return t;
-}
-
-
-void
-ngx_livestream_registry_begin(ngx_livestream_track_t *t,
-    ngx_livestream_state_t *state)
-{
-    *state = t->state[t->seq & 3];
-}
-
-
-void
-ngx_livestream_registry_put_part(ngx_livestream_track_t *t,
-    ngx_livestream_state_t *state, ngx_livestream_part_t *part)
-{
-    if (t->npart == 0) {
-        return;
-    }
-
-    t->part_write = state->part_next + 1;
-
-    ngx_memory_barrier();
-
-    t->parts[state->part_next & (t->npart - 1)] = *part;
-
-    state->part_next++;
-
-    /* a ring that is too small for its playlist shows less of it */
-
-    if (state->part_next - state->part_first > t->npart) {
-        state->part_first = state->part_next - t->npart;
-    }
-}
-
-
-void
-ngx_livestream_registry_put_segment(ngx_livestream_track_t *t,
-    ngx_livestream_segment_t *segment)
-{
-    t->seg_write = segment->msn + 1;
-
-    ngx_memory_barrier();
-
-    t->segments[segment->msn & (t->nseg - 1)] = *segment;
-}
-
-
-void
-ngx_livestream_registry_publish(ngx_livestream_track_t *t,
-    ngx_livestream_state_t *state)
-{
-    t->state[(t->seq + 1) & 3] = *state;
-
-    ngx_memory_barrier();
-
-    t->seq++;
-}
-
-
-static uint32_t
+uint32_t
 ngx_livestream_registry_pow2(uint64_t n)
 {
     uint32_t  p;

@@ -147,7 +147,7 @@ typedef struct {
     u_char                   id[NGX_LIVESTREAM_ID_LEN + 1];
     u_char                   broadcast[NGX_LIVESTREAM_ID_LEN + 1];
                                             /* names the media's folder:
-                                               root/ID/BROADCAST/TRACK/ */
+                                               FOLDER/ID/BROADCAST/TRACK/ */
     uint32_t                 hash;
     uint32_t                 next;          /* in its bucket, index + 1 */
 
@@ -167,7 +167,10 @@ typedef struct {
     uint32_t                 part_target;       /* us */
     uint32_t                 segment_duration;  /* us, as configured */
     uint32_t                 playlist_length;   /* segments */
-    uint32_t                 window;            /* us, DVR; 0 off */
+    uint32_t                 recorded;          /* DVR: the folder is that of
+                                                   recordings, which are not
+                                                   the core's to remove */
+    uint64_t                 window;            /* us, DVR; 0 off */
 
     /* where a continued stream goes on; owner only */
     int64_t                  timeline;          /* us, end of what is listed */
@@ -182,6 +185,17 @@ typedef struct {
 } ngx_livestream_sh_stream_t;
 
 
+/*
+ * The keeper: the one worker of all generations that does what has to be done
+ * once, such as what is to become of recordings.
+ */
+typedef struct {
+    ngx_pid_t                pid;           /* 0: nobody; under the mutex */
+    ngx_atomic_t             rung;          /* counts: there is work */
+    ngx_atomic_t             full;          /* the disk of recordings is */
+} ngx_livestream_keeper_t;
+
+
 typedef struct {
     uint32_t                 version;       /* of this layout */
     uint32_t                 fresh;         /* new, not yet put right */
@@ -193,6 +207,7 @@ typedef struct {
     ngx_uint_t               nbuckets;
     uint32_t                *buckets;       /* index + 1 */
     void                    *bus;
+    ngx_livestream_keeper_t  keeper;
     ngx_livestream_sh_stream_t  *streams;
 } ngx_livestream_sh_t;
 
@@ -250,6 +265,14 @@ ngx_int_t ngx_livestream_registry_segment(ngx_livestream_sh_stream_t *s,
     ngx_atomic_uint_t uid, ngx_uint_t track, uint64_t msn,
     ngx_livestream_segment_t *segment);
 
+/* any worker: there is work for the keeper, which looks at the store */
+void ngx_livestream_keeper_ring(void);
+
+/* NGX_OK: this worker is the keeper; asked again and again, so that it becomes
+ * the one when another has gone */
+ngx_int_t ngx_livestream_keeper_claim(void);
+void ngx_livestream_keeper_leave(void);
+
 /*
  * The writer: the worker that owns the stream.
  */
@@ -269,6 +292,9 @@ void ngx_livestream_registry_put_segment(ngx_livestream_track_t *t,
     ngx_livestream_segment_t *segment);
 void ngx_livestream_registry_publish(ngx_livestream_track_t *t,
     ngx_livestream_state_t *state);
+
+/* the power of two that is not less than n */
+uint32_t ngx_livestream_registry_pow2(uint64_t n);
 
 /* gives rings and slot back; the id is free to be claimed anew */
 void ngx_livestream_registry_free_locked(ngx_livestream_sh_stream_t *s);

@@ -59,8 +59,11 @@ typedef struct {
     ngx_str_t                scheme;        /* "s3" */
 
     /* master, end of the livestream{} block: checks URI, directives and
-     * environment; an error is logged */
-    ngx_int_t              (*check)(ngx_conf_t *cf, ngx_str_t *uri);
+     * environment; an error is logged.  The engine's module is loaded before
+     * those that use it, so its own directives are set. */
+    ngx_int_t              (*check)(ngx_cycle_t *cycle, ngx_str_t *uri);
+    /* worker: transfers that may run at a time */
+    ngx_uint_t             (*connections)(ngx_cycle_t *cycle);
 
     /* worker; NULL: failed and logged */
     void                  *(*open)(ngx_cycle_t *cycle, ngx_str_t *uri);

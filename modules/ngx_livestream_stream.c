@@ -181,6 +181,9 @@ ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
     ngx_memcpy(s->settings.data, row->settings.data, row->settings.len);
     s->settings.data[row->settings.len] = '\0';
 
+    s->dvr_enabled = row->dvr_enabled;
+    s->dvr_window = row->dvr_window;
+
     /* a stream that is continued keeps the kind of its playlists */
 
     s->conf.low_latency = s->sh->ntracks ? (int) s->sh->low_latency
@@ -505,6 +508,7 @@ ngx_livestream_stream_absent(ngx_event_t *ev)
 void
 ngx_livestream_stream_end(ngx_livestream_stream_t *s)
 {
+    time_t                       window;
     ngx_livestream_sh_stream_t  *sh;
 
     sh = s->sh;
@@ -530,8 +534,11 @@ ngx_livestream_stream_end(ngx_livestream_stream_t *s)
     sh->expire = 0;
 
     if (sh->ntracks && !(s->ending & NGX_LIVESTREAM_ASK_DELETE)) {
-        sh->expire = ngx_time() + NGX_LIVESTREAM_LINGER
-                     + sh->target_duration * (sh->playlist_length + 3);
+        window = sh->target_duration * sh->playlist_length;
+        window = ngx_max(window, (time_t) (sh->window / 1000000));
+
+        sh->expire = ngx_time() + NGX_LIVESTREAM_LINGER + window
+                     + 3 * sh->target_duration;
     }
 
     sh->state = NGX_LIVESTREAM_ENDED;

@@ -35,6 +35,8 @@ typedef struct {
     ngx_str_t                title;
     ngx_str_t                settings;
     ngx_uint_t               low_latency;
+    ngx_uint_t               dvr_enabled;
+    time_t                   dvr_window;    /* s */
     time_t                   age;           /* s since it was created; 0 if
                                                it never was live */
 } ngx_livestream_row_t;

@@ -77,6 +77,7 @@ ngx_livestream_llhls_files_open(ngx_livestream_llhls_files_t *files,
     memset(files, 0, sizeof(ngx_livestream_llhls_files_t));
 
     files->fd = -1;
+    files->recorded = conf->recorded;
     files->reason = "no memory for a track";
 
     len = strlen(conf->root) + strlen(conf->id) + strlen(conf->broadcast)
@@ -183,8 +184,12 @@ ngx_livestream_llhls_files_adopt(ngx_livestream_llhls_files_t *files,
 
         age = ngx_livestream_llhls_files_age(files, list[i]);
 
-        if (list[i] >= conf->msn || age >= most) {
+        if (list[i] >= conf->msn || (age >= most && !files->recorded)) {
             ngx_livestream_llhls_files_remove(files, list[i]);
+            continue;
+        }
+
+        if (files->recorded) {
             continue;
         }
 
@@ -427,6 +432,10 @@ ngx_livestream_llhls_files_done(ngx_livestream_llhls_files_t *files,
             files->reason = "a segment cannot be written";
             return errno;
         }
+    }
+
+    if (files->recorded) {
+        return 0;
     }
 
     rc = ngx_livestream_llhls_files_append(files, msn, duration);

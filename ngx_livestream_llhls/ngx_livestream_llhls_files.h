@@ -26,6 +26,7 @@ typedef struct {
     char                    *path;          /* room for a name in it */
     size_t                   size;          /* of path */
     int                      fd;            /* of the open segment, or -1 */
+    int                      recorded;      /* nothing is listed or removed */
     const char              *reason;
 
     /* closed segments, oldest first; those before listed have left the
@@ -54,8 +55,9 @@ int ngx_livestream_llhls_files_write(ngx_livestream_llhls_files_t *files,
 
 /*
  * Segment msn (of no bytes, if it was a gap) is whole.  Removes segments whose
- * time has come: they have left the playlist, as the writer counts it, for as
- * long as they and the longest playlist that had them last.
+ * time has come, unless they are recorded: they have left the playlist, as the
+ * writer counts it, for as long as they and the longest playlist that had them
+ * last.
  */
 int ngx_livestream_llhls_files_done(ngx_livestream_llhls_files_t *files,
     uint64_t msn, uint32_t duration, uint32_t playlist_length,

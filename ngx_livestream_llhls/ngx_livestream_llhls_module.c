@@ -27,6 +27,7 @@
 static void *ngx_livestream_llhls_create_conf(ngx_cycle_t *cycle);
 static char *ngx_livestream_llhls_init_conf(ngx_cycle_t *cycle, void *conf);
 static ngx_int_t ngx_livestream_llhls_init_process(ngx_cycle_t *cycle);
+static void ngx_livestream_llhls_exit_process(ngx_cycle_t *cycle);
 static ngx_int_t ngx_livestream_llhls_stream_open(ngx_livestream_stream_t *s);
 static ngx_int_t ngx_livestream_llhls_new(ngx_livestream_stream_t *s);
 static void ngx_livestream_llhls_continued(ngx_livestream_stream_t *s,
@@ -70,6 +71,41 @@ static ngx_command_t  ngx_livestream_llhls_commands[] = {
       offsetof(ngx_livestream_llhls_conf_t, low_latency),
       NULL },
 
+    { ngx_string("dvr"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_livestream_llhls_conf_t, dvr.enable),
+      NULL },
+
+    { ngx_string("dvr_retention"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      0,
+      offsetof(ngx_livestream_llhls_conf_t, dvr.retention),
+      NULL },
+
+    { ngx_string("cleanup_interval"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      0,
+      offsetof(ngx_livestream_llhls_conf_t, dvr.cleanup_interval),
+      NULL },
+
+    { ngx_string("recording_storage"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_livestream_llhls_conf_t, dvr.storage),
+      NULL },
+
+    { ngx_string("recording_min_free"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_off_slot,
+      0,
+      offsetof(ngx_livestream_llhls_conf_t, dvr.min_free),
+      NULL },
+
       ngx_null_command
 };
 
@@ -94,11 +130,11 @@ ngx_module_t  ngx_livestream_llhls_module = {
     ngx_livestream_llhls_commands,         /* module directives */
     NGX_LIVESTREAM_MODULE,                 /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_livestream_dvr_init_module,        /* init module */
     ngx_livestream_llhls_init_process,     /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
+    ngx_livestream_llhls_exit_process,     /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -118,6 +154,10 @@ ngx_livestream_llhls_create_conf(ngx_cycle_t *cycle)
     conf->part_duration = NGX_CONF_UNSET_MSEC;
     conf->playlist_length = NGX_CONF_UNSET_UINT;
     conf->low_latency = NGX_CONF_UNSET;
+    conf->dvr.enable = NGX_CONF_UNSET;
+    conf->dvr.retention = NGX_CONF_UNSET;
+    conf->dvr.cleanup_interval = NGX_CONF_UNSET;
+    conf->dvr.min_free = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -132,6 +172,10 @@ ngx_livestream_llhls_init_conf(ngx_cycle_t *cycle, void *conf)
     ngx_conf_init_msec_value(lcf->part_duration, 500);
     ngx_conf_init_uint_value(lcf->playlist_length, 10);
     ngx_conf_init_value(lcf->low_latency, 1);
+    ngx_conf_init_value(lcf->dvr.enable, 0);
+    ngx_conf_init_value(lcf->dvr.retention, 2592000);
+    ngx_conf_init_value(lcf->dvr.cleanup_interval, 3600);
+    ngx_conf_init_value(lcf->dvr.min_free, 1073741824);
 
     if (lcf->segment_duration < 1000 || lcf->segment_duration > 60000) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
@@ -164,7 +208,7 @@ ngx_livestream_llhls_init_conf(ngx_cycle_t *cycle, void *conf)
                       "Apple ask for");
     }
 
-    return NGX_CONF_OK;
+    return ngx_livestream_dvr_init_conf(cycle, &lcf->dvr);
 }
 
 
@@ -186,7 +230,14 @@ ngx_livestream_llhls_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    return ngx_livestream_dvr_init_process(cycle);
+}
+
+
+static void
+ngx_livestream_llhls_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_livestream_dvr_exit_process(cycle);
 }
 
 
@@ -207,6 +258,7 @@ ngx_livestream_llhls_stream_open(ngx_livestream_stream_t *s)
     }
 
     ngx_livestream_llhls_continued(s, w);
+    ngx_livestream_dvr_folder(s);
 
     return NGX_OK;
 }
@@ -262,7 +314,9 @@ ngx_livestream_llhls_new(ngx_livestream_stream_t *s)
     sh->low_latency = s->conf.low_latency;
     sh->segment_duration = s->conf.segment_duration;
     sh->playlist_length = s->conf.playlist_length;
-    sh->window = 0;
+
+    ngx_livestream_dvr_stream_open(s);
+    ngx_livestream_dvr_folder(s);
 
     return NGX_OK;
 }
@@ -360,6 +414,7 @@ ngx_livestream_llhls_stream_close(ngx_livestream_stream_t *s)
         w->records[i].changed = 1;
     }
 
+    ngx_livestream_dvr_log_end(s, &w->dvr);
     ngx_livestream_llhls_publish(w);
 }
 

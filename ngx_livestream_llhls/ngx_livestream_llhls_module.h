@@ -11,6 +11,7 @@
 
 
 #include "ngx_livestream.h"
+#include "ngx_livestream_dvr.h"
 
 
 typedef struct {
@@ -18,6 +19,7 @@ typedef struct {
     ngx_msec_t               part_duration;
     ngx_uint_t               playlist_length;   /* segments */
     ngx_flag_t               low_latency;       /* off: of no stream */
+    ngx_livestream_dvr_conf_t  dvr;
 } ngx_livestream_llhls_conf_t;
 
 

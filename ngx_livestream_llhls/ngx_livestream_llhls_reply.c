@@ -449,7 +449,8 @@ ngx_http_livestream_llhls_max_age(ngx_http_livestream_llhls_ctx_t *ctx,
     blocking = media ? ctx->held : ctx->query.has_msn;
 
     if (media && ok && !blocking) {
-        return ngx_max(s->playlist_length * td, s->window / 1000000) + td;
+        return ngx_max(s->playlist_length * td,
+                       (ngx_uint_t) (s->window / 1000000)) + td;
     }
 
     age = ngx_http_livestream_llhls_ages[media][blocking][ok] * td / 2;

@@ -15,8 +15,9 @@
  *
  *   segments   playlist_length of them, or as many more as it takes for three
  *              target durations, or for the stream's window
- *   parts      of the segments that ended less than three target durations
- *              before the playlist's end, and of the open one
+ *   parts      of the open segment, of the one before it, and of those that
+ *              began less than two target durations before the end: who is
+ *              further behind takes segments
  *
  * Event loop of the worker that owns the stream.
  */
@@ -88,6 +89,7 @@ static ngx_livestream_llhls_on_pt  ngx_livestream_llhls_on[] = {
 ngx_livestream_llhls_writer_t *
 ngx_livestream_llhls_writer(ngx_livestream_stream_t *s)
 {
+    uint64_t                        n;
     ngx_uint_t                      i;
     ngx_pool_cleanup_t             *cln;
     ngx_livestream_llhls_record_t  *r;
@@ -119,6 +121,10 @@ ngx_livestream_llhls_writer(ngx_livestream_stream_t *s)
         r->track = &s->sh->tracks[i];
 
         ngx_livestream_registry_begin(r->track, &r->state);
+
+        for (n = r->state.seg_first; n < r->state.open.msn; n++) {
+            r->content += ngx_livestream_llhls_segment(r->track, n)->duration;
+        }
     }
 
     cln->handler = ngx_livestream_llhls_writer_cleanup;
@@ -137,6 +143,8 @@ ngx_livestream_llhls_writer_cleanup(void *data)
     if (w->event.posted) {
         ngx_delete_posted_event(&w->event);
     }
+
+    ngx_livestream_dvr_log_close(w->stream, &w->dvr);
 }
 
 
@@ -191,6 +199,8 @@ ngx_livestream_llhls_publish(ngx_livestream_llhls_writer_t *w)
         ngx_delete_posted_event(&w->event);
     }
 
+    ngx_livestream_dvr_log_post(w->stream, &w->dvr);
+
     changed = 0;
     playable = 0;
 
@@ -223,6 +233,10 @@ ngx_livestream_llhls_publish(ngx_livestream_llhls_writer_t *w)
     if (!w->live && w->expected && playable >= w->expected && !w->failed) {
         w->live = 1;
         ngx_livestream_stream_live(w->stream);
+    }
+
+    if (w->live) {
+        ngx_livestream_dvr_log_live(w->stream, &w->dvr);
     }
 
     if (w->live && w->variants) {
@@ -330,6 +344,8 @@ ngx_livestream_llhls_on_track(ngx_livestream_llhls_writer_t *w,
     t->timescale = codec->timescale;
     t->config_hash = codec->hash;
     t->init = msg->segment.init;
+
+    ngx_livestream_dvr_log_track(w->stream, &w->dvr, t);
 }
 
 
@@ -364,6 +380,8 @@ ngx_livestream_llhls_on_open(ngx_livestream_llhls_writer_t *w,
     open->part = state->part_next;
 
     r->changed = 1;
+
+    ngx_livestream_dvr_log_open(w->stream, &w->dvr, r->track, open);
 }
 
 
@@ -437,6 +455,9 @@ ngx_livestream_llhls_close_segment(ngx_livestream_llhls_writer_t *w,
     open->flags |= flags;
 
     ngx_livestream_registry_put_segment(r->track, open);
+    ngx_livestream_dvr_log_segment(w->stream, &w->dvr, r->track, open);
+
+    r->content += open->duration;
 
     if (open->start + open->duration > w->stream->sh->timeline) {
         w->stream->sh->timeline = open->start + open->duration;
@@ -506,6 +527,8 @@ ngx_livestream_llhls_shown(ngx_livestream_llhls_writer_t *w,
     if (msg->frame_rate && r->track->frame_rate != msg->frame_rate) {
         r->track->frame_rate = msg->frame_rate;
         w->variants = 1;
+
+        ngx_livestream_dvr_log_track(w->stream, &w->dvr, r->track);
     }
 }
 
@@ -514,7 +537,7 @@ static void
 ngx_livestream_llhls_slide(ngx_livestream_llhls_writer_t *w,
     ngx_livestream_llhls_record_t *r)
 {
-    uint64_t                     n, content, least;
+    uint64_t                     n, least;
     ngx_livestream_track_t      *t;
     ngx_livestream_state_t      *state;
     ngx_livestream_segment_t    *first;
@@ -523,12 +546,6 @@ ngx_livestream_llhls_slide(ngx_livestream_llhls_writer_t *w,
     t = r->track;
     state = &r->state;
     sh = w->stream->sh;
-
-    content = 0;
-
-    for (n = state->seg_first; n < state->open.msn; n++) {
-        content += ngx_livestream_llhls_segment(t, n)->duration;
-    }
 
     least = (uint64_t) 3 * sh->target_duration * 1000000;
     least = ngx_max(least, sh->window);
@@ -539,7 +556,7 @@ ngx_livestream_llhls_slide(ngx_livestream_llhls_writer_t *w,
 
         if (n < t->nseg - 1
             && (n <= sh->playlist_length
-                || content - first->duration < least))
+                || r->content - first->duration < least))
         {
             return;
         }
@@ -548,7 +565,7 @@ ngx_livestream_llhls_slide(ngx_livestream_llhls_writer_t *w,
             state->discontinuity++;
         }
 
-        content -= first->duration;
+        r->content -= first->duration;
         state->seg_first++;
     }
 }
@@ -572,7 +589,7 @@ ngx_livestream_llhls_slide_parts(ngx_livestream_llhls_writer_t *w,
     }
 
     end = state->open.start + state->open.duration;
-    least = (int64_t) 3 * w->stream->sh->target_duration * 1000000;
+    least = (int64_t) 2 * w->stream->sh->target_duration * 1000000;
 
     while (state->part_first < state->part_next) {
 
@@ -588,7 +605,8 @@ ngx_livestream_llhls_slide_parts(ngx_livestream_llhls_writer_t *w,
 
         if (part->index == 0
             && part->msn >= state->seg_first
-            && end - (segment->start + segment->duration) <= least)
+            && (end - segment->start <= least
+                || part->msn + 1 == state->open.msn))
         {
             return;
         }

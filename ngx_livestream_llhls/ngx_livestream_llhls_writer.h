@@ -14,11 +14,13 @@
 
 
 #include "ngx_livestream.h"
+#include "ngx_livestream_dvr.h"
 
 
 typedef struct {
     ngx_livestream_track_t  *track;
     ngx_livestream_state_t   state;         /* as it will be published */
+    uint64_t                 content;       /* us, of the segments listed */
     ngx_uint_t               changed;
 } ngx_livestream_llhls_record_t;
 
@@ -38,6 +40,8 @@ typedef struct {
     int64_t                  reached;       /* us, in all tracks */
     int64_t                  segment;       /* us, where the open segment
                                                began */
+
+    ngx_livestream_dvr_log_t  dvr;
 
     ngx_uint_t               nrecords;
     ngx_livestream_llhls_record_t  records[NGX_LIVESTREAM_MAX_TRACKS];

@@ -1,0 +1,72 @@
+
+/*
+ * Copyright (C) nginx-livestream contributors
+ *
+ * Who is the keeper?  A pid in the zone, taken under its mutex: the keeper
+ * goes with its process, however that ends.
+ *
+ * Event loop of any worker.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_livestream.h"
+
+
+void
+ngx_livestream_keeper_ring(void)
+{
+    if (ngx_livestream_sh) {
+        (void) ngx_atomic_fetch_add(&ngx_livestream_sh->keeper.rung, 1);
+    }
+}
+
+
+ngx_int_t
+ngx_livestream_keeper_claim(void)
+{
+    ngx_pid_t                 pid;
+    ngx_livestream_keeper_t  *keeper;
+
+    keeper = &ngx_livestream_sh->keeper;
+    pid = keeper->pid;
+
+    if (pid == ngx_pid) {
+        return NGX_OK;
+    }
+
+    if (ngx_exiting
+        || (pid != 0 && (kill(pid, 0) == 0 || ngx_errno != ESRCH)))
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    if (keeper->pid == pid) {
+        keeper->pid = ngx_pid;
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    return (keeper->pid == ngx_pid) ? NGX_OK : NGX_DECLINED;
+}
+
+
+void
+ngx_livestream_keeper_leave(void)
+{
+    ngx_livestream_keeper_t  *keeper;
+
+    keeper = &ngx_livestream_sh->keeper;
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    if (keeper->pid == ngx_pid) {
+        keeper->pid = 0;
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+}
