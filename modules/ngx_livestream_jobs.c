@@ -353,7 +353,8 @@ ngx_livestream_crew_handler(ngx_event_t *ev)
 
     /* before the list: a job that comes in between rings once more */
 
-    while (read(c->fd, &count, sizeof(uint64_t)) == -1 && ngx_errno == NGX_EINTR)
+    while (read(c->fd, &count, sizeof(uint64_t)) == -1
+           && ngx_errno == NGX_EINTR)
     {
         /* void */
     }
