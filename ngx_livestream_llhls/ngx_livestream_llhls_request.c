@@ -7,8 +7,12 @@
  *     /streams/ | ID / TRACK / playlist.m3u8 ? _HLS_msn=12&_HLS_part=3
  *     location    \___________ path _______/   \______ query _______/
  *
+ *                 ID / recordings / RID / TRACK / segment-12.m4s
+ *                 ID / videos / VIDEOID.mp4
+ *
  * A name has one spelling: a number in a path has no sign and no leading
- * zero, so that caches see one URL for one thing.
+ * zero, so that caches see one URL for one thing.  Of what was recorded, where
+ * the path is the file's as well, ids are UUIDs in lower case.
  *
  * And what a request waits for, with the edge of the playlist drawn as
  *
@@ -31,7 +35,7 @@
 
 typedef struct {
     const char                  *prefix;
-    const char                  *suffix;
+    const char                  *suffix;    /* NULL: there is no number */
     ngx_livestream_llhls_kind_e  kind;
 } ngx_livestream_llhls_file_t;
 
@@ -47,9 +51,17 @@ typedef struct {
 } ngx_livestream_llhls_directive_t;
 
 
+static int ngx_livestream_llhls_recording(const uint8_t *p, size_t len,
+    ngx_livestream_llhls_target_t *target);
+static int ngx_livestream_llhls_video(const uint8_t *p, size_t len,
+    ngx_livestream_llhls_target_t *target);
+static int ngx_livestream_llhls_uuid(const uint8_t *p, size_t len);
 static size_t ngx_livestream_llhls_name(const uint8_t *p, size_t len,
     size_t max);
-static int ngx_livestream_llhls_file(const uint8_t *p, size_t len,
+static int ngx_livestream_llhls_file(
+    const ngx_livestream_llhls_file_t *files, const uint8_t *p, size_t len,
+    ngx_livestream_llhls_target_t *target);
+static int ngx_livestream_llhls_numbers(const uint8_t *p, size_t len,
     ngx_livestream_llhls_target_t *target);
 static size_t ngx_livestream_llhls_number(const uint8_t *p, size_t len,
     uint64_t *n);
@@ -65,10 +77,30 @@ static int ngx_livestream_llhls_beyond(uint64_t ahead,
     const ngx_livestream_llhls_edge_t *edge);
 
 
-static const ngx_livestream_llhls_file_t  ngx_livestream_llhls_files[] = {
-    { "part-",    ".m4s", NGX_LIVESTREAM_LLHLS_PART },
+/* in the folders of a stream that is live, of a recording, of a track */
+
+static const ngx_livestream_llhls_file_t  ngx_livestream_llhls_live[] = {
+    { "master.m3u8", NULL, NGX_LIVESTREAM_LLHLS_MULTIVARIANT },
+    { "thumbnail.jpg", NULL, NGX_LIVESTREAM_LLHLS_THUMBNAIL },
+    { NULL, NULL, 0 }
+};
+
+
+static const ngx_livestream_llhls_file_t  ngx_livestream_llhls_recorded[] = {
+    { "master.m3u8", NULL, NGX_LIVESTREAM_LLHLS_MULTIVARIANT },
+    { "poster.jpg", NULL, NGX_LIVESTREAM_LLHLS_POSTER },
+    { "storyboard.vtt", NULL, NGX_LIVESTREAM_LLHLS_STORYBOARD },
+    { "storyboard-", ".jpg", NGX_LIVESTREAM_LLHLS_SHEET },
+    { NULL, NULL, 0 }
+};
+
+
+static const ngx_livestream_llhls_file_t  ngx_livestream_llhls_track[] = {
+    { "part-", ".m4s", NGX_LIVESTREAM_LLHLS_PART },
     { "segment-", ".m4s", NGX_LIVESTREAM_LLHLS_SEGMENT },
-    { "init-",    ".mp4", NGX_LIVESTREAM_LLHLS_INIT }
+    { "playlist.m3u8", NULL, NGX_LIVESTREAM_LLHLS_PLAYLIST },
+    { "init-", ".mp4", NGX_LIVESTREAM_LLHLS_INIT },
+    { NULL, NULL, 0 }
 };
 
 
@@ -86,10 +118,6 @@ static const ngx_livestream_llhls_directive_t
 };
 
 
-#define NGX_LIVESTREAM_LLHLS_NFILES                                          \
-    (sizeof(ngx_livestream_llhls_files)                                      \
-     / sizeof(ngx_livestream_llhls_files[0]))
-
 #define NGX_LIVESTREAM_LLHLS_NDIRECTIVES                                     \
     (sizeof(ngx_livestream_llhls_directives)                                 \
      / sizeof(ngx_livestream_llhls_directives[0]))
@@ -100,10 +128,6 @@ ngx_livestream_llhls_parse_path(const uint8_t *p, size_t len,
     ngx_livestream_llhls_target_t *target)
 {
     size_t  n;
-
-    static const char  master[] = "master.m3u8";
-    static const char  thumbnail[] = "thumbnail.jpg";
-    static const char  playlist[] = "playlist.m3u8";
 
     memset(target, 0, sizeof(ngx_livestream_llhls_target_t));
 
@@ -118,33 +142,124 @@ ngx_livestream_llhls_parse_path(const uint8_t *p, size_t len,
     p += n + 1;
     len -= n + 1;
 
-    if (len == sizeof(master) - 1 && memcmp(p, master, len) == 0) {
-        target->kind = NGX_LIVESTREAM_LLHLS_MULTIVARIANT;
-        return 0;
-    }
-
-    if (len == sizeof(thumbnail) - 1 && memcmp(p, thumbnail, len) == 0) {
-        target->kind = NGX_LIVESTREAM_LLHLS_THUMBNAIL;
-        return 0;
-    }
-
     n = ngx_livestream_llhls_name(p, len, NGX_LIVESTREAM_LLHLS_TRACK_MAX);
     if (n == 0) {
-        return -1;
+        return ngx_livestream_llhls_file(ngx_livestream_llhls_live, p, len,
+                                         target);
+    }
+
+    /* these two are no tracks, whatever follows */
+
+    if (n == 10 && memcmp(p, "recordings", 10) == 0) {
+        return ngx_livestream_llhls_recording(p + 11, len - 11, target);
+    }
+
+    if (n == 6 && memcmp(p, "videos", 6) == 0) {
+        return ngx_livestream_llhls_video(p, len, target);
     }
 
     target->track = p;
     target->track_len = n;
 
+    return ngx_livestream_llhls_file(ngx_livestream_llhls_track, p + n + 1,
+                                     len - n - 1, target);
+}
+
+
+/* RID/..., where there are no parts */
+
+static int
+ngx_livestream_llhls_recording(const uint8_t *p, size_t len,
+    ngx_livestream_llhls_target_t *target)
+{
+    size_t  n;
+
+    target->file = p;
+    target->file_len = len;
+
+    n = ngx_livestream_llhls_name(p, len, NGX_LIVESTREAM_LLHLS_ID_MAX);
+
+    if (ngx_livestream_llhls_uuid(target->id, target->id_len) != 0
+        || ngx_livestream_llhls_uuid(p, n) != 0)
+    {
+        return -1;
+    }
+
     p += n + 1;
     len -= n + 1;
 
-    if (len == sizeof(playlist) - 1 && memcmp(p, playlist, len) == 0) {
-        target->kind = NGX_LIVESTREAM_LLHLS_PLAYLIST;
-        return 0;
+    n = ngx_livestream_llhls_name(p, len, NGX_LIVESTREAM_LLHLS_TRACK_MAX);
+    if (n == 0) {
+        return ngx_livestream_llhls_file(ngx_livestream_llhls_recorded, p, len,
+                                         target);
     }
 
-    return ngx_livestream_llhls_file(p, len, target);
+    target->track = p;
+    target->track_len = n;
+
+    if (ngx_livestream_llhls_file(ngx_livestream_llhls_track, p + n + 1,
+                                  len - n - 1, target)
+        != 0)
+    {
+        return -1;
+    }
+
+    return (target->kind == NGX_LIVESTREAM_LLHLS_PART) ? -1 : 0;
+}
+
+
+/* videos/VIDEOID.mp4 */
+
+static int
+ngx_livestream_llhls_video(const uint8_t *p, size_t len,
+    ngx_livestream_llhls_target_t *target)
+{
+    target->kind = NGX_LIVESTREAM_LLHLS_VIDEO;
+    target->file = p;
+    target->file_len = len;
+
+    if (len != sizeof("videos/.mp4") - 1 + NGX_LIVESTREAM_LLHLS_ID_MAX
+        || memcmp(p + len - 4, ".mp4", 4) != 0)
+    {
+        return -1;
+    }
+
+    if (ngx_livestream_llhls_uuid(target->id, target->id_len) != 0) {
+        return -1;
+    }
+
+    return ngx_livestream_llhls_uuid(p + sizeof("videos/") - 1,
+                                     NGX_LIVESTREAM_LLHLS_ID_MAX);
+}
+
+
+/* 0: it is one, in lower case; or -1 */
+
+static int
+ngx_livestream_llhls_uuid(const uint8_t *p, size_t len)
+{
+    size_t  i;
+
+    if (len != NGX_LIVESTREAM_LLHLS_ID_MAX) {
+        return -1;
+    }
+
+    for (i = 0; i < len; i++) {
+
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            if (p[i] != '-') {
+                return -1;
+            }
+
+            continue;
+        }
+
+        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f'))) {
+            return -1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -177,64 +292,77 @@ ngx_livestream_llhls_name(const uint8_t *p, size_t len, size_t max)
 
 
 static int
-ngx_livestream_llhls_file(const uint8_t *p, size_t len,
-    ngx_livestream_llhls_target_t *target)
+ngx_livestream_llhls_file(const ngx_livestream_llhls_file_t *files,
+    const uint8_t *p, size_t len, ngx_livestream_llhls_target_t *target)
 {
-    size_t                              n, prefix, suffix;
-    unsigned                            i;
-    uint64_t                            part;
+    size_t                              prefix, suffix;
     const ngx_livestream_llhls_file_t  *file;
 
-    for (i = 0; i < NGX_LIVESTREAM_LLHLS_NFILES; i++) {
-
-        file = &ngx_livestream_llhls_files[i];
+    for (file = files; file->prefix; file++) {
 
         prefix = strlen(file->prefix);
-        suffix = strlen(file->suffix);
 
-        if (len <= prefix + suffix
-            || memcmp(p, file->prefix, prefix) != 0
-            || memcmp(p + len - suffix, file->suffix, suffix) != 0)
-        {
+        if (len < prefix || memcmp(p, file->prefix, prefix) != 0) {
             continue;
         }
 
         target->kind = file->kind;
 
-        p += prefix;
-        len -= prefix + suffix;
-
-        n = ngx_livestream_llhls_number(p, len, &target->number);
-
-        if (n == 0 || (n > 1 && p[0] == '0')) {
-            return -1;
+        if (file->suffix == NULL) {
+            return (len == prefix) ? 0 : -1;
         }
 
-        if (file->kind != NGX_LIVESTREAM_LLHLS_PART) {
-            return (n == len) ? 0 : -1;
-        }
+        suffix = strlen(file->suffix);
 
-        if (n == len || p[n] != '.') {
-            return -1;
-        }
-
-        p += n + 1;
-        len -= n + 1;
-
-        n = ngx_livestream_llhls_number(p, len, &part);
-
-        if (n == 0 || n != len || (n > 1 && p[0] == '0')
-            || part > UINT32_MAX)
+        if (len <= prefix + suffix
+            || memcmp(p + len - suffix, file->suffix, suffix) != 0)
         {
             return -1;
         }
 
-        target->part = part;
-
-        return 0;
+        return ngx_livestream_llhls_numbers(p + prefix, len - prefix - suffix,
+                                            target);
     }
 
     return -1;
+}
+
+
+/* N; of a part: N.M */
+
+static int
+ngx_livestream_llhls_numbers(const uint8_t *p, size_t len,
+    ngx_livestream_llhls_target_t *target)
+{
+    size_t    n;
+    uint64_t  part;
+
+    n = ngx_livestream_llhls_number(p, len, &target->number);
+
+    if (n == 0 || (n > 1 && p[0] == '0')) {
+        return -1;
+    }
+
+    if (target->kind != NGX_LIVESTREAM_LLHLS_PART) {
+        return (n == len) ? 0 : -1;
+    }
+
+    if (n == len || p[n] != '.') {
+        return -1;
+    }
+
+    p += n + 1;
+    len -= n + 1;
+
+    n = ngx_livestream_llhls_number(p, len, &part);
+
+    if (n == 0 || n != len || (n > 1 && p[0] == '0') || part > UINT32_MAX) {
+        return -1;
+    }
+
+    target->part = part;
+
+    return 0;
 }
 
 

@@ -18,17 +18,24 @@
 #include <stdint.h>
 
 
-#define NGX_LIVESTREAM_LLHLS_ID_MAX     36
+#define NGX_LIVESTREAM_LLHLS_ID_MAX     36      /* a UUID */
 #define NGX_LIVESTREAM_LLHLS_TRACK_MAX  15
 
 
+/* BASE: ID of what is live, or ID/recordings/RID */
 typedef enum {
-    NGX_LIVESTREAM_LLHLS_MULTIVARIANT = 0,  /* ID/master.m3u8 */
-    NGX_LIVESTREAM_LLHLS_PLAYLIST,          /* ID/TRACK/playlist.m3u8 */
-    NGX_LIVESTREAM_LLHLS_INIT,              /* ID/TRACK/init-N.mp4 */
-    NGX_LIVESTREAM_LLHLS_SEGMENT,           /* ID/TRACK/segment-N.m4s */
+    NGX_LIVESTREAM_LLHLS_MULTIVARIANT = 0,  /* BASE/master.m3u8 */
+    NGX_LIVESTREAM_LLHLS_PLAYLIST,          /* BASE/TRACK/playlist.m3u8 */
+    NGX_LIVESTREAM_LLHLS_INIT,              /* BASE/TRACK/init-N.mp4 */
+    NGX_LIVESTREAM_LLHLS_SEGMENT,           /* BASE/TRACK/segment-N.m4s */
     NGX_LIVESTREAM_LLHLS_PART,              /* ID/TRACK/part-N.M.m4s */
-    NGX_LIVESTREAM_LLHLS_THUMBNAIL          /* ID/thumbnail.jpg */
+    NGX_LIVESTREAM_LLHLS_THUMBNAIL,         /* ID/thumbnail.jpg */
+    NGX_LIVESTREAM_LLHLS_POSTER,            /* ID/recordings/RID/poster.jpg */
+    NGX_LIVESTREAM_LLHLS_STORYBOARD,        /* ... /storyboard.vtt */
+    NGX_LIVESTREAM_LLHLS_SHEET,             /* ... /storyboard-N.jpg */
+    NGX_LIVESTREAM_LLHLS_VIDEO,             /* ID/videos/VIDEOID.mp4 */
+
+    NGX_LIVESTREAM_LLHLS_KINDS
 } ngx_livestream_llhls_kind_e;
 
 
@@ -41,6 +48,10 @@ typedef struct {
     size_t                       track_len;
     uint64_t                     number;    /* N */
     uint32_t                     part;      /* M */
+    /* of what was recorded, else NULL: its file, below the folder that the
+     * stream has among the recordings: RID/... or videos/VIDEOID.mp4 */
+    const uint8_t               *file;
+    size_t                       file_len;
 } ngx_livestream_llhls_target_t;
 
 

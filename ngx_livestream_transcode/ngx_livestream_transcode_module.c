@@ -379,7 +379,8 @@ ngx_livestream_transcode_read_rung(ngx_str_t *value,
     ngx_int_t    width, height, bitrate;
     ngx_uint_t   i;
 
-    static const char  *taken[] = { "source", "audio", "recordings" };
+    static const char  *taken[] = { "source", "audio", "recordings",
+                                    "videos" };
 
     if (strspn((char *) value[0].data, "0123456789abcdefghijklmnopqrstuvwxyz")
         != value[0].len
@@ -393,7 +394,7 @@ ngx_livestream_transcode_read_rung(ngx_str_t *value,
     for (i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
         if (ngx_strcmp(rung->name, taken[i]) == 0) {
             return "has a name that means something else in URLs: \"source\", "
-                   "\"audio\" and \"recordings\" do";
+                   "\"audio\", \"recordings\" and \"videos\" do";
         }
     }
 

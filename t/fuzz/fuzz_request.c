@@ -42,26 +42,52 @@ fuzz_path(const uint8_t *p, size_t len)
 {
     int                            n;
     char                           text[256];
+    const char                    *base;
     ngx_livestream_llhls_target_t  t;
 
-    static const char  *formats[] = {
-        "%.*s/master.m3u8",
-        "%.*s/%.*s/playlist.m3u8",
-        "%.*s/%.*s/init-%" PRIu64 ".mp4",
-        "%.*s/%.*s/segment-%" PRIu64 ".m4s",
-        "%.*s/%.*s/part-%" PRIu64 ".%" PRIu32 ".m4s"
+    static const char  *formats[NGX_LIVESTREAM_LLHLS_KINDS] = {
+        "%.*s%.*s/%.*smaster.m3u8",
+        "%.*s%.*s/%.*s/playlist.m3u8",
+        "%.*s%.*s/%.*s/init-%" PRIu64 ".mp4",
+        "%.*s%.*s/%.*s/segment-%" PRIu64 ".m4s",
+        "%.*s%.*s/%.*s/part-%" PRIu64 ".%" PRIu32 ".m4s",
+        "%.*s%.*s/%.*sthumbnail.jpg",
+        "%.*s%.*s/%.*sposter.jpg",
+        "%.*s%.*s/%.*sstoryboard.vtt",
+        "%.*s%.*s/%.*sstoryboard-%" PRIu64 ".jpg",
+        "%.*s%.*s%.*s.mp4"
     };
 
     if (ngx_livestream_llhls_parse_path(p, len, &t) != 0) {
         return;
     }
 
-    n = snprintf(text, sizeof(text), formats[t.kind], (int) t.id_len, t.id,
-                 (int) t.track_len, t.track, t.number, t.part);
-
-    check(n > 0 && (size_t) n == len && memcmp(text, p, len) == 0);
     check(t.id_len <= NGX_LIVESTREAM_LLHLS_ID_MAX);
     check(t.track_len <= NGX_LIVESTREAM_LLHLS_TRACK_MAX);
+
+    /* what comes before the UUID, and the UUID */
+
+    base = "";
+    n = 0;
+
+    if (t.file) {
+        check(t.id_len == 36 && t.file + t.file_len == p + len);
+
+        n = (t.kind == NGX_LIVESTREAM_LLHLS_VIDEO) ? 44 : 48;
+        base = (const char *) p;
+
+        check(memcmp(p + 36, (n == 44) ? "/videos/" : "/recordings/", n - 36)
+              == 0);
+        check(strspn(base + n, "0123456789abcdef-") >= 36);
+    }
+
+    n = snprintf(text, sizeof(text), formats[t.kind], n, base,
+                 t.file ? 36 : (int) t.id_len,
+                 t.file ? base + n : (const char *) t.id,
+                 (int) t.track_len, t.track ? (const char *) t.track : "",
+                 t.number, t.part);
+
+    check(n > 0 && (size_t) n == len && memcmp(text, p, len) == 0);
 }
 
 

@@ -10,7 +10,9 @@
 #include "tap.h"
 
 
-#define ID  "7f3c1a52-9b1e-4c57-8d3a-0123456789ab"
+#define ID      "7f3c1a52-9b1e-4c57-8d3a-0123456789ab"
+#define RID     "0a1b2c3d-4e5f-4678-9abc-def012345678"
+#define REC     ID "/recordings/" RID
 
 
 typedef struct {
@@ -54,7 +56,25 @@ static const path_t  paths[] = {
       NGX_LIVESTREAM_LLHLS_SEGMENT, UINT64_MAX, 0 },
     { ID "/source/part-7.0.m4s", NGX_LIVESTREAM_LLHLS_PART, 7, 0 },
     { ID "/source/part-0.4294967295.m4s", NGX_LIVESTREAM_LLHLS_PART, 0,
-      UINT32_MAX }
+      UINT32_MAX },
+    { "a/record/playlist.m3u8", NGX_LIVESTREAM_LLHLS_PLAYLIST, 0, 0 },
+    { ID "/video/segment-3.m4s", NGX_LIVESTREAM_LLHLS_SEGMENT, 3, 0 }
+};
+
+
+/* with the file, below ID, that it names */
+
+static const path_t  recorded[] = {
+    { REC "/master.m3u8", NGX_LIVESTREAM_LLHLS_MULTIVARIANT, 0, 0 },
+    { REC "/poster.jpg", NGX_LIVESTREAM_LLHLS_POSTER, 0, 0 },
+    { REC "/storyboard.vtt", NGX_LIVESTREAM_LLHLS_STORYBOARD, 0, 0 },
+    { REC "/storyboard-0.jpg", NGX_LIVESTREAM_LLHLS_SHEET, 0, 0 },
+    { REC "/storyboard-12.jpg", NGX_LIVESTREAM_LLHLS_SHEET, 12, 0 },
+    { REC "/720p/playlist.m3u8", NGX_LIVESTREAM_LLHLS_PLAYLIST, 0, 0 },
+    { REC "/720p/init-1.mp4", NGX_LIVESTREAM_LLHLS_INIT, 1, 0 },
+    { REC "/audio/segment-18446744073709551615.m4s",
+      NGX_LIVESTREAM_LLHLS_SEGMENT, UINT64_MAX, 0 },
+    { ID "/videos/" RID ".mp4", NGX_LIVESTREAM_LLHLS_VIDEO, 0, 0 }
 };
 
 
@@ -103,7 +123,66 @@ static const char  *not_paths[] = {
     ID "/thumbnail.jpeg",
     ID "/thumbnail.jpg/",
     "/thumbnail.jpg",
-    "thumbnail.jpg"
+    "thumbnail.jpg",
+    ID "/thumbnail.jpg.gz",
+    ID "/poster.jpg",
+    ID "/storyboard.vtt",
+
+    ID "/recordings",
+    ID "/recordings/",
+    ID "/recordings/master.m3u8",
+    ID "/recordings/playlist.m3u8",
+    ID "/recordings/segment-1.m4s",
+    ID "/recordings/thumbnail.jpg",
+    "a/recordings/" RID "/master.m3u8",
+    ID "/recordings/a/master.m3u8",
+    ID "/recordings/" ID "/../../" RID "/master.m3u8",
+    ID "/recordings//" RID "/master.m3u8",
+    ID "/recordings/" RID,
+    REC "/",
+    REC "//master.m3u8",
+    REC "/index",
+    REC "/master.m3u8.gz",
+    REC "/master.m3u8/",
+    REC "/../master.m3u8",
+    REC "/./master.m3u8",
+    REC "/thumbnail.jpg",
+    REC "/storyboard-.jpg",
+    REC "/storyboard-01.jpg",
+    REC "/storyboard--1.jpg",
+    REC "/storyboard-1.vtt",
+    REC "/storyboard.jpg",
+    REC "/720p/part-1.0.m4s",
+    REC "/720p/master.m3u8",
+    REC "/720p/poster.jpg",
+    REC "/720p/segment-01.m4s",
+    REC "/720p/../segment-1.m4s",
+    REC "/720p/720p/segment-1.m4s",
+    REC "x/master.m3u8",
+    ID "/recordings/0A1B2C3D-4e5f-4678-9abc-def012345678/master.m3u8",
+    ID "/recordings/0a1b2c3d04e5f-4678-9abc-def012345678/master.m3u8",
+    ID "/recordings/0a1b2c3d-4e5f-4678-9abc-def01234567g/master.m3u8",
+    ID "/recordings/0a1b2c3d-4e5f-4678-9abc-def01234567/master.m3u8",
+    ID "/recordings/0a1b2c3d-4e5f-4678-9abc_def012345678/master.m3u8",
+    "7F3C1A52-9B1E-4C57-8D3A-0123456789AB/recordings/" RID "/master.m3u8",
+    "7f3c1a52-9b1e-4c57-8d3a-0123456789a/recordings/" RID "/master.m3u8",
+    ID "/Recordings/" RID "/master.m3u8",
+
+    ID "/videos",
+    ID "/videos/",
+    ID "/videos/playlist.m3u8",
+    ID "/videos/segment-1.m4s",
+    ID "/videos/" RID,
+    ID "/videos/" RID ".mp",
+    ID "/videos/" RID ".mp4/",
+    ID "/videos/" RID ".mp4.tmp",
+    ID "/videos/" RID "/" RID ".mp4",
+    ID "/videos/../" RID ".mp4",
+    ID "/videos//" RID ".mp4",
+    ID "/videos/0A1B2C3D-4e5f-4678-9abc-def012345678.mp4",
+    ID "/videos/0a1b2c3d-4e5f-4678-9abc-def01234567.mp4",
+    ID "/videos/0a1b2c3d-4e5f-4678-9abc-def01234567/.mp4",
+    "a/videos/" RID ".mp4"
 };
 
 
@@ -261,6 +340,7 @@ static void
 test_paths(void)
 {
     size_t                         i;
+    const char                    *file;
     ngx_livestream_llhls_target_t  t;
 
     for (i = 0; i < N(paths); i++) {
@@ -269,8 +349,27 @@ test_paths(void)
                == 0
                && t.kind == paths[i].kind
                && t.number == paths[i].number
-               && t.part == paths[i].part,
+               && t.part == paths[i].part
+               && t.file == NULL,
                "path %s", paths[i].path);
+    }
+
+    for (i = 0; i < N(recorded); i++) {
+        file = recorded[i].path + sizeof(ID "/") - 1;
+
+        if (recorded[i].kind != NGX_LIVESTREAM_LLHLS_VIDEO) {
+            file += sizeof("recordings/") - 1;
+        }
+
+        tap_ok(ngx_livestream_llhls_parse_path(
+                   (const uint8_t *) recorded[i].path,
+                   strlen(recorded[i].path), &t)
+               == 0
+               && t.kind == recorded[i].kind
+               && t.number == recorded[i].number
+               && t.file_len == strlen(file)
+               && memcmp(t.file, file, t.file_len) == 0,
+               "recorded %s", recorded[i].path);
     }
 
     for (i = 0; i < N(not_paths); i++) {
@@ -282,6 +381,10 @@ test_paths(void)
     tap_is(ngx_livestream_llhls_parse_path(
                (const uint8_t *) "a\0b/master.m3u8", 15, &t),
            -1, "no path: with NUL");
+
+    tap_is(ngx_livestream_llhls_parse_path(
+               (const uint8_t *) REC "/poster.jpg\0", sizeof(REC) + 11, &t),
+           -1, "no path: with NUL at its end");
 
     (void) ngx_livestream_llhls_parse_path(
                (const uint8_t *) "stream/track/playlist.m3u8", 26, &t);
