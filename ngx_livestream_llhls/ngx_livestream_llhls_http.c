@@ -5,10 +5,11 @@
  * ngx_http_livestream_llhls_module: playlists and media over HTTP.
  *
  *     request --> parse --> look --+--> ready: answer (shared text, sendfile)
- *                            ^     +--> refuse: 400, 404, 503
- *                            |     +--> hold: waiting room
- *                            |            |
- *                            +-- ring ----+--> time is out: 503
+ *                   |        ^     +--> refuse: 400, 404, 503
+ *                   |        |     +--> hold: waiting room
+ *                   |        |            |
+ *                   |        +-- ring ----+--> time is out: 503
+ *                   +--> recorded: its file
  *
  * A request costs nothing while it is held but its place in the waiting room:
  * buffers are taken when it is answered.  All state is in the registry, so it
@@ -139,6 +140,10 @@ ngx_http_livestream_llhls_handler(ngx_http_request_t *r)
 
     rc = ngx_http_livestream_llhls_parse(r, &ctx);
 
+    if (rc == NGX_OK && ctx.target.file) {
+        return ngx_http_livestream_dvr_send(r, &ctx);
+    }
+
     if (rc == NGX_OK) {
         rc = ngx_http_livestream_llhls_look(&ctx);
     }
@@ -185,6 +190,10 @@ ngx_http_livestream_llhls_parse(ngx_http_request_t *r,
 
     if (ngx_livestream_llhls_parse_path(p, len, &ctx->target) != 0) {
         return NGX_HTTP_NOT_FOUND;
+    }
+
+    if (ctx->target.file) {
+        return NGX_OK;
     }
 
     id.data = (u_char *) ctx->target.id;

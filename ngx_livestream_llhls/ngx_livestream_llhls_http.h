@@ -36,6 +36,18 @@ typedef struct {
 } ngx_http_livestream_llhls_ctx_t;
 
 
+/* what is sent of a file */
+typedef struct {
+    ngx_str_t                        path;      /* NUL-terminated */
+    ngx_str_t                        type;
+    off_t                            offset;
+    off_t                            size;      /* -1: to its end */
+    unsigned                         grows:1;   /* it may be written to */
+    unsigned                         replaced:1; /* there may be another */
+    ngx_open_file_info_t             of;
+} ngx_http_livestream_llhls_file_t;
+
+
 extern ngx_module_t  ngx_http_livestream_llhls_module;
 
 
@@ -70,6 +82,31 @@ ngx_int_t ngx_http_livestream_llhls_error(ngx_http_request_t *r,
 ngx_int_t ngx_http_livestream_llhls_headers(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx, ngx_uint_t ok);
 
+ngx_uint_t ngx_http_livestream_llhls_accepts_gzip(ngx_http_request_t *r);
+
+/* NGX_OK or NGX_ERROR: of what there is plain and gzipped, which is sent? */
+ngx_int_t ngx_http_livestream_llhls_encoded(ngx_http_request_t *r,
+    ngx_uint_t gzip);
+
+
+/*
+ * Files.
+ */
+
+/* with `of' and size, if it was -1: NGX_OK; NGX_DECLINED: there is none; or a
+ * status */
+ngx_int_t ngx_http_livestream_llhls_file_open(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_file_t *file);
+
+/* likewise: is there such a file? */
+ngx_int_t ngx_http_livestream_llhls_file_test(ngx_http_request_t *r,
+    ngx_str_t *path);
+
+/* one that was opened */
+ngx_int_t ngx_http_livestream_llhls_file_send(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx,
+    ngx_http_livestream_llhls_file_t *file);
+
 
 /*
  * Media.
@@ -81,6 +118,18 @@ ngx_int_t ngx_http_livestream_llhls_media_look(
 
 ngx_int_t ngx_http_livestream_llhls_media_send(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx);
+
+
+/*
+ * What was recorded: ctx->target.file.
+ */
+
+ngx_int_t ngx_http_livestream_dvr_send(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx);
+
+/* s, of a response to ctx */
+ngx_uint_t ngx_http_livestream_dvr_max_age(
+    ngx_http_livestream_llhls_ctx_t *ctx, ngx_uint_t ok);
 
 
 #endif /* _NGX_LIVESTREAM_LLHLS_HTTP_H_INCLUDED_ */

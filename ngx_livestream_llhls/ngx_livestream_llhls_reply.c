@@ -24,8 +24,6 @@
 
 static ngx_int_t ngx_http_livestream_llhls_encoding(ngx_http_request_t *r,
     ngx_livestream_llhls_text_t *text, ngx_str_t **body);
-static ngx_uint_t ngx_http_livestream_llhls_accepts_gzip(
-    ngx_http_request_t *r);
 static ngx_int_t ngx_http_livestream_llhls_link(ngx_http_request_t *r,
     ngx_livestream_llhls_text_t *text);
 static ngx_int_t ngx_http_livestream_llhls_send(ngx_http_request_t *r,
@@ -130,39 +128,50 @@ ngx_http_livestream_llhls_send_text(ngx_http_request_t *r,
 }
 
 
-/* plain or gzip; there is no compressing it again behind Content-Encoding */
+/* plain or gzip */
 
 static ngx_int_t
 ngx_http_livestream_llhls_encoding(ngx_http_request_t *r,
     ngx_livestream_llhls_text_t *text, ngx_str_t **body)
 {
+    ngx_uint_t  gzip;
+
+    gzip = ngx_http_livestream_llhls_accepts_gzip(r)
+           && ngx_livestream_llhls_text_gzip(text, r->connection->log)
+              == NGX_OK;
+
+    *body = gzip ? &text->gzip : &text->plain;
+
+    return ngx_http_livestream_llhls_encoded(r, gzip);
+}
+
+
+/* there is no compressing it again behind Content-Encoding */
+
+ngx_int_t
+ngx_http_livestream_llhls_encoded(ngx_http_request_t *r, ngx_uint_t gzip)
+{
     static ngx_str_t  vary = ngx_string("Vary");
     static ngx_str_t  accept = ngx_string("Accept-Encoding");
     static ngx_str_t  encoding = ngx_string("Content-Encoding");
-    static ngx_str_t  gzip = ngx_string("gzip");
+    static ngx_str_t  value = ngx_string("gzip");
 
     if (ngx_http_livestream_llhls_header(r, &vary, &accept) == NULL) {
         return NGX_ERROR;
     }
 
-    *body = &text->plain;
-
-    if (!ngx_http_livestream_llhls_accepts_gzip(r)
-        || ngx_livestream_llhls_text_gzip(text, r->connection->log) != NGX_OK)
-    {
+    if (!gzip) {
         return NGX_OK;
     }
 
-    *body = &text->gzip;
-
     r->headers_out.content_encoding =
-                      ngx_http_livestream_llhls_header(r, &encoding, &gzip);
+                     ngx_http_livestream_llhls_header(r, &encoding, &value);
 
     return r->headers_out.content_encoding ? NGX_OK : NGX_ERROR;
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_livestream_llhls_accepts_gzip(ngx_http_request_t *r)
 {
 #if (NGX_HTTP_GZIP || NGX_HTTP_HEADERS)
@@ -430,6 +439,10 @@ ngx_http_livestream_llhls_max_age(ngx_http_livestream_llhls_ctx_t *ctx,
 {
     ngx_uint_t                   td, age, media, blocking;
     ngx_livestream_sh_stream_t  *s;
+
+    if (ctx->target.file) {
+        return ngx_http_livestream_dvr_max_age(ctx, ok);
+    }
 
     s = ctx->stream;
 
