@@ -435,7 +435,7 @@ ngx_livestream_llhls_track_append(ngx_livestream_llhls_track_t *t,
 int64_t
 ngx_livestream_llhls_track_end(ngx_livestream_llhls_track_t *t)
 {
-    int64_t                         duration;
+    int64_t                         end, duration;
     ngx_livestream_llhls_sample_t  *sample;
 
     if (t->nsamples == 0) {
@@ -458,7 +458,18 @@ ngx_livestream_llhls_track_end(ngx_livestream_llhls_track_t *t)
         duration = t->target;
     }
 
-    return sample->dts + duration;
+    end = sample->dts + duration;
+
+    /* where it cannot begin a part, its part is full with it: what is only
+     * supposed is not worth a gap */
+
+    if (end - t->start > t->target
+        && (t->nsamples == 1 || sample->dts - t->start < t->least))
+    {
+        end = t->start + t->target;
+    }
+
+    return end;
 }
 
 

@@ -572,6 +572,41 @@ comes_back(void)
 }
 
 
+/* a publisher breaks off between a picture and those that are shown before it:
+ * the rungs end with a picture that is far from the one before */
+
+static void
+breaks_off(void)
+{
+    unsigned      i;
+    double        last;
+    sim_track_t  *t;
+
+    for (last = 8.3; last < 8.65; last += 1 / 30.0) {
+        begin("the last picture is alone");
+
+        expect(0, LOW);
+
+        video(&(clip_t) { 4, 0, last - 0.07, 30, 2, 0, 0, 0, h264 });
+        video(&(clip_t) { 4, last, last + 0.01, 30, 2, 0, 0, 0, h264 });
+        arrivals[narrivals - 1].frame->flags = 0;
+        audio(0, 8.3);
+
+        play();
+
+        t = sim_track("low");
+        tap_is(gaps(), 0, "there is no gap behind it");
+
+        for (i = 0; i < t->nsegments; i++) {
+            tap_is(t->segments[i].flags & NGX_LIVESTREAM_LLHLS_GAP, 0,
+                   "nor one for a segment");
+        }
+
+        end();
+    }
+}
+
+
 static void
 hostile(void)
 {
@@ -628,6 +663,7 @@ main(void)
     probed();
     lead_goes();
     comes_back();
+    breaks_off();
     hostile();
 
     clip_free_codecs();
