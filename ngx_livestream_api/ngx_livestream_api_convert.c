@@ -324,6 +324,8 @@ ngx_livestream_api_convert_begun(ngx_livestream_api_call_t *call,
 {
     (void) result;
 
+    ngx_livestream_keeper_ring();
+
     ngx_livestream_api_read_recording(call, ngx_livestream_api_converting);
 }
 

@@ -84,7 +84,7 @@ static const ngx_livestream_api_field_t  ngx_livestream_api_fields[] = {
       "0", "must be true or false" },
 
     { "dvr_window", NGX_LIVESTREAM_API_INTEGER, 604800,
-      NGX_LIVESTREAM_API_BOTH, "7200",
+      NGX_LIVESTREAM_API_BOTH, NULL,
       "must be an integer from 1 to 604800, in seconds" },
 
     { "low_latency", NGX_LIVESTREAM_API_BOOLEAN, 1, NGX_LIVESTREAM_API_BOTH,

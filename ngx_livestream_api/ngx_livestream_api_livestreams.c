@@ -127,11 +127,15 @@ const char  ngx_livestream_api_no_memory[] = "out of memory";
 void
 ngx_livestream_api_create(ngx_livestream_api_call_t *call)
 {
-    u_char      id[NGX_LIVESTREAM_ID_LEN];
-    u_char      playlist[sizeof("/streams//master.m3u8")
-                         + NGX_LIVESTREAM_ID_LEN];
-    ngx_int_t   rc;
-    ngx_str_t  *v, params[12];
+    u_char                       id[NGX_LIVESTREAM_ID_LEN];
+    u_char                       window[NGX_TIME_T_LEN];
+    u_char                       playlist[sizeof("/streams//master.m3u8")
+                                          + NGX_LIVESTREAM_ID_LEN];
+    ngx_int_t                    rc;
+    ngx_str_t                   *v, params[12];
+    ngx_livestream_core_conf_t  *lcf;
+
+    lcf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
 
     rc = ngx_livestream_api_read_fields(call, NGX_LIVESTREAM_API_CREATE);
 
@@ -159,6 +163,12 @@ ngx_livestream_api_create(ngx_livestream_api_call_t *call)
         ngx_sprintf(playlist, "/streams/%V/master.m3u8",
                     &v[NGX_LIVESTREAM_API_ID])
         - playlist;
+
+    if (!(call->given & (1 << NGX_LIVESTREAM_API_DVR_WINDOW))) {
+        v[NGX_LIVESTREAM_API_DVR_WINDOW].data = window;
+        v[NGX_LIVESTREAM_API_DVR_WINDOW].len =
+            ngx_sprintf(window, "%T", lcf->default_dvr_window) - window;
+    }
 
     params[0] = v[NGX_LIVESTREAM_API_ID];
     params[1] = v[NGX_LIVESTREAM_API_TITLE];
@@ -397,6 +407,8 @@ ngx_livestream_api_deleted(ngx_livestream_api_call_t *call,
     }
 
     (void) ngx_livestream_ask(&call->id, NGX_LIVESTREAM_ASK_DELETE);
+
+    ngx_livestream_keeper_ring();
 
     ngx_livestream_api_reply(call, NGX_HTTP_NO_CONTENT, NULL);
 }

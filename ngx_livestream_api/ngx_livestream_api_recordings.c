@@ -581,7 +581,9 @@ static void
 ngx_livestream_api_recording_patched(ngx_livestream_api_call_t *call,
     ngx_livestream_store_result_t *result)
 {
-    (void) result;
+    if (result->changes) {
+        ngx_livestream_keeper_ring();
+    }
 
     /* tells whether there was one */
 
@@ -611,6 +613,8 @@ ngx_livestream_api_recording_deleted(ngx_livestream_api_call_t *call,
                                           ngx_livestream_api_recording_stays);
         return;
     }
+
+    ngx_livestream_keeper_ring();
 
     ngx_livestream_api_query(call, ngx_livestream_api_sql_fail_conversion,
                              &call->rid, 1,

@@ -7,7 +7,7 @@ use Livestream::Test;
 use IPC::Open2;
 use JSON::PP;
 
-my $t = Livestream::Test->new;
+my $t = Livestream::Test->new(livestream => 'default_dvr_window 90m;');
 $t->start;
 
 my $s = $t->create(title => 'A concert', user_id => 'u-1');
@@ -73,6 +73,12 @@ sub problem {
 
     return $p;
 }
+
+
+# ---- the window of a new stream
+
+is($s->{dvr_window}, 5400, 'dvr_window is default_dvr_window');
+is($t->create(dvr_window => 60)->{dvr_window}, 60, 'unless it is given');
 
 
 # ---- list
@@ -449,5 +455,16 @@ rename "$db.away", $db or die;
 is(status_of(DELETE => "$base/$foreign"), 204, 'and back again');
 
 $t->stop;
+
+
+# ---- the directive
+
+for ('0s', '8d', '-1', 'x') {
+    my $t = Livestream::Test->new(livestream => "default_dvr_window $_;");
+    my ($status, $said) = $t->test_conf;
+
+    isnt($status, 0, "default_dvr_window $_ is refused");
+    like($said, qr/default_dvr_window|invalid value/, 'and named');
+}
 
 done_testing();

@@ -120,7 +120,8 @@ while ($fields =~ /\{\s*"(\w+)",\s*NGX_LIVESTREAM_API_(\w+),\s*(\d+),\s*
     if ($type eq 'INTEGER') {
         is($p->{maximum}, $max, "$name: maximum");
         is($p->{minimum}, 1, "$name: minimum");
-        is($p->{default}, $missing =~ s/"//gr, "$name: default");
+        is($p->{default}, $missing eq 'NULL' ? undef : $missing =~ s/"//gr,
+           "$name: default");
     }
 
     is($p->{default}, $missing eq '"1"' ? 'true' : 'false', "$name: default")
