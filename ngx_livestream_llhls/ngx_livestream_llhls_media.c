@@ -4,7 +4,7 @@
  *
  * Init segments, segments, parts and thumbnails of what is live:
  *
- *     ROOT/ID/BROADCAST/TRACK/init-N.mp4
+ *     ROOT/ID/BROADCAST/TRACK/init-N.mp4         RECORDINGS, with DVR
  *                             segment-N.m4s   | part 0 | part 1 | part 2 |
  *                                               offset   size
  *                       thumbnail.jpg
@@ -17,6 +17,7 @@
 
 
 #include "ngx_livestream.h"
+#include "ngx_livestream_dvr.h"
 #include "ngx_livestream_llhls_http.h"
 
 
@@ -211,14 +212,16 @@ ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
 {
     size_t                         len;
     u_char                        *p;
+    ngx_str_t                     *root;
     const char                    *format;
     ngx_livestream_core_conf_t    *lccf;
     ngx_livestream_sh_stream_t    *s;
 
     s = ctx->stream;
     lccf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
+    root = s->recorded ? &ngx_livestream_dvr.conf->recordings : &lccf->root;
 
-    len = lccf->root.len + 2 * NGX_LIVESTREAM_ID_LEN
+    len = root->len + 2 * NGX_LIVESTREAM_ID_LEN
           + NGX_LIVESTREAM_TRACK_LEN + NGX_INT64_LEN
           + sizeof("////thumbnail.jpg");
 
@@ -229,7 +232,7 @@ ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
 
     if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
         p = ngx_slprintf(path->data, path->data + len,
-                         "%V/%s/%s/thumbnail.jpg%Z", &lccf->root, s->id,
+                         "%V/%s/%s/thumbnail.jpg%Z", root, s->id,
                          s->broadcast);
 
     } else {
@@ -237,8 +240,8 @@ ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
                  ? "%V/%s/%s/%s/init-%uL.mp4%Z"
                  : "%V/%s/%s/%s/segment-%uL.m4s%Z";
 
-        p = ngx_slprintf(path->data, path->data + len, format, &lccf->root,
-                         s->id, s->broadcast, s->tracks[ctx->track].name,
+        p = ngx_slprintf(path->data, path->data + len, format, root, s->id,
+                         s->broadcast, s->tracks[ctx->track].name,
                          ctx->target.number);
     }
 
