@@ -29,12 +29,6 @@
     (2 * NGX_LIVESTREAM_ID_LEN + NGX_LIVESTREAM_DVR_NAME)
 
 
-typedef enum {
-    NGX_LIVESTREAM_DVR_REDIRECT = 0,
-    NGX_LIVESTREAM_DVR_PROXY
-} ngx_livestream_dvr_playback_e;
-
-
 /* directives */
 typedef struct {
     ngx_flag_t               enable;            /* dvr: of all streams */
@@ -45,8 +39,8 @@ typedef struct {
     ngx_str_t                recordings;        /* folder: absolute, no slash
                                                    at the end, NUL behind */
     ngx_livestream_storage_engine_t  *engine;   /* NULL: the disk only */
-    ngx_uint_t               playback;          /* of what is in storage */
-    ngx_str_t                proxy;             /* location, with slashes */
+    ngx_str_t                proxy;             /* location of playback, with
+                                                   slashes; empty: redirect */
 } ngx_livestream_dvr_conf_t;
 
 
@@ -62,6 +56,10 @@ extern ngx_livestream_dvr_t  ngx_livestream_dvr;
 /* end of the livestream{} block */
 char *ngx_livestream_dvr_init_conf(ngx_cycle_t *cycle,
     ngx_livestream_dvr_conf_t *conf);
+
+/* recording_playback */
+char *ngx_livestream_dvr_set_playback(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* master: the folder */
 ngx_int_t ngx_livestream_dvr_init_module(ngx_cycle_t *cycle);

@@ -9,20 +9,22 @@
  *
  * The registry is not asked: a path that was parsed is that of a file.  What
  * a recording has may be fetched as long as there is its master.m3u8, which is
- * the last file to come and the first one to go.
+ * the last file to come and the first one to go.  Playlists and pictures stay
+ * here even if there is a storage that media have gone to.
  *
  * Event loop.
  */
 
 
 #include "ngx_livestream.h"
+#include "ngx_livestream_dvr.h"
 #include "ngx_livestream_llhls_http.h"
-#include "ngx_livestream_llhls_module.h"
 
 
 typedef struct {
     ngx_str_t                type;
     ngx_uint_t               age;       /* s; may be cached that long */
+    ngx_uint_t               stored;    /* may be in a storage */
     const char              *absent;
 } ngx_http_livestream_dvr_kind_t;
 
@@ -32,8 +34,12 @@ static ngx_int_t ngx_http_livestream_dvr_look(ngx_http_request_t *r,
 static ngx_int_t ngx_http_livestream_dvr_open(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx,
     ngx_http_livestream_llhls_file_t *file);
+static ngx_int_t ngx_http_livestream_dvr_absent(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx,
+    ngx_http_livestream_llhls_file_t *file);
 static ngx_int_t ngx_http_livestream_dvr_path(ngx_http_request_t *r,
-    ngx_http_livestream_llhls_ctx_t *ctx, const char *name, ngx_str_t *path);
+    ngx_http_livestream_llhls_ctx_t *ctx, size_t len, const char *name,
+    ngx_str_t *path);
 
 
 /*
@@ -44,16 +50,17 @@ static ngx_int_t ngx_http_livestream_dvr_path(ngx_http_request_t *r,
 static const ngx_http_livestream_dvr_kind_t
     ngx_http_livestream_dvr_kinds[NGX_LIVESTREAM_LLHLS_KINDS] =
 {
-    { ngx_string("application/vnd.apple.mpegurl"), 60, "no such recording" },
-    { ngx_string("application/vnd.apple.mpegurl"), 60, "no such track" },
-    { ngx_string("video/mp4"), 3600, "no such media" },
-    { ngx_string("video/mp4"), 3600, "no such media" },
-    { ngx_null_string, 0, NULL },
-    { ngx_null_string, 0, NULL },
-    { ngx_string("image/jpeg"), 3600, "no poster" },
-    { ngx_string("text/vtt"), 3600, "no storyboard" },
-    { ngx_string("image/jpeg"), 3600, "no such picture" },
-    { ngx_string("video/mp4"), 3600, "no such video" }
+    { ngx_string("application/vnd.apple.mpegurl"), 60, 0,
+      "no such recording" },
+    { ngx_string("application/vnd.apple.mpegurl"), 60, 0, "no such track" },
+    { ngx_string("video/mp4"), 3600, 1, "no such media" },
+    { ngx_string("video/mp4"), 3600, 1, "no such media" },
+    { ngx_null_string, 0, 0, NULL },
+    { ngx_null_string, 0, 0, NULL },
+    { ngx_string("image/jpeg"), 3600, 0, "no poster" },
+    { ngx_string("text/vtt"), 3600, 0, "no storyboard" },
+    { ngx_string("image/jpeg"), 3600, 0, "no such picture" },
+    { ngx_string("video/mp4"), 3600, 1, "no such video" }
 };
 
 
@@ -68,22 +75,21 @@ ngx_http_livestream_dvr_send(ngx_http_request_t *r,
 
     if (rc == NGX_DECLINED) {
         ctx->why = "no such recording";
+        rc = NGX_HTTP_NOT_FOUND;
     }
 
-    if (rc == NGX_OK) {
-        rc = ngx_http_livestream_dvr_open(r, ctx, &file);
+    if (rc != NGX_OK) {
+        return ngx_http_livestream_llhls_error(r, ctx, rc);
     }
+
+    rc = ngx_http_livestream_dvr_open(r, ctx, &file);
 
     if (rc == NGX_OK) {
         return ngx_http_livestream_llhls_file_send(r, ctx, &file);
     }
 
     if (rc == NGX_DECLINED) {
-        rc = NGX_HTTP_NOT_FOUND;
-
-        if (ctx->why == NULL) {
-            ctx->why = ngx_http_livestream_dvr_kinds[ctx->target.kind].absent;
-        }
+        return ngx_http_livestream_dvr_absent(r, ctx, &file);
     }
 
     return ngx_http_livestream_llhls_error(r, ctx, rc);
@@ -104,7 +110,8 @@ ngx_http_livestream_dvr_look(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_livestream_dvr_path(r, ctx, "/master.m3u8", &path)
+    if (ngx_http_livestream_dvr_path(r, ctx, NGX_LIVESTREAM_ID_LEN,
+                                     "/master.m3u8", &path)
         != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -136,7 +143,10 @@ ngx_http_livestream_dvr_open(ngx_http_request_t *r,
         ngx_str_set(&file->type, "audio/mp4");
     }
 
-    if (ngx_http_livestream_dvr_path(r, ctx, NULL, &file->path) != NGX_OK) {
+    if (ngx_http_livestream_dvr_path(r, ctx, ctx->target.file_len, "",
+                                     &file->path)
+        != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -174,32 +184,73 @@ ngx_http_livestream_dvr_open(ngx_http_request_t *r,
 }
 
 
-/* name: of a file in the recording's folder; NULL: what was asked for */
+/* a URL of what is in the storage is for what may be there */
+
+static ngx_int_t
+ngx_http_livestream_dvr_absent(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx,
+    ngx_http_livestream_llhls_file_t *file)
+{
+    size_t                                 len;
+    ngx_int_t                              rc;
+    ngx_str_t                              path;
+    const ngx_http_livestream_dvr_kind_t  *kind;
+
+    kind = &ngx_http_livestream_dvr_kinds[ctx->target.kind];
+    ctx->why = kind->absent;
+
+    if (!kind->stored) {
+        return ngx_http_livestream_llhls_error(r, ctx, NGX_HTTP_NOT_FOUND);
+    }
+
+    if (ctx->target.track) {
+        len = NGX_LIVESTREAM_ID_LEN + 1 + ctx->target.track_len;
+
+        if (ngx_http_livestream_dvr_path(r, ctx, len, "/playlist.m3u8", &path)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        rc = ngx_http_livestream_llhls_file_test(r, &path);
+
+        if (rc != NGX_OK) {
+            return ngx_http_livestream_llhls_error(r, ctx,
+                             (rc == NGX_DECLINED) ? NGX_HTTP_NOT_FOUND : rc);
+        }
+    }
+
+    len = ngx_livestream_dvr.conf->recordings.len + 1;
+
+    file->key.data = file->path.data + len;
+    file->key.len = file->path.len - len;
+
+    return ngx_http_livestream_dvr_stored(r, ctx, &file->key);
+}
+
+
+/* the first len bytes of what was asked for, and the name behind them */
 
 static ngx_int_t
 ngx_http_livestream_dvr_path(ngx_http_request_t *r,
-    ngx_http_livestream_llhls_ctx_t *ctx, const char *name, ngx_str_t *path)
+    ngx_http_livestream_llhls_ctx_t *ctx, size_t len, const char *name,
+    ngx_str_t *path)
 {
     u_char                         *p;
-    size_t                          len;
-    ngx_livestream_llhls_conf_t    *lcf;
+    ngx_str_t                      *folder;
     ngx_livestream_llhls_target_t  *target;
 
-    lcf = ngx_livestream_get_conf(ngx_cycle, ngx_livestream_llhls_module);
     target = &ctx->target;
+    folder = &ngx_livestream_dvr.conf->recordings;
 
-    len = name ? NGX_LIVESTREAM_ID_LEN : target->file_len;
-    name = name ? name : "";
-
-    path->data = ngx_pnalloc(r->pool, lcf->dvr.recordings.len + target->id_len
-                                      + len + ngx_strlen(name)
-                                      + sizeof("//.gz"));
+    path->data = ngx_pnalloc(r->pool, folder->len + target->id_len + len
+                                      + ngx_strlen(name) + sizeof("//.gz"));
     if (path->data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_sprintf(path->data, "%V/%*s/%*s%s%Z", &lcf->dvr.recordings,
-                    target->id_len, target->id, len, target->file, name);
+    p = ngx_sprintf(path->data, "%V/%*s/%*s%s%Z", folder, target->id_len,
+                    target->id, len, target->file, name);
 
     path->len = p - path->data - 1;
 

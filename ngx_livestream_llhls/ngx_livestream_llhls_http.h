@@ -39,6 +39,9 @@ typedef struct {
 /* what is sent of a file */
 typedef struct {
     ngx_str_t                        path;      /* NUL-terminated */
+    ngx_str_t                        key;       /* of the object that it may
+                                                   be in a storage, likewise;
+                                                   empty: of none */
     ngx_str_t                        type;
     off_t                            offset;
     off_t                            size;      /* -1: to its end */
@@ -81,6 +84,13 @@ ngx_int_t ngx_http_livestream_llhls_error(ngx_http_request_t *r,
 /* NGX_OK or NGX_ERROR: adds what all responses have; ok: it is no error */
 ngx_int_t ngx_http_livestream_llhls_headers(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx, ngx_uint_t ok);
+
+/* NGX_OK or NGX_ERROR: what lets scripts of any origin read it */
+ngx_int_t ngx_http_livestream_llhls_cors(ngx_http_request_t *r);
+
+/* NULL: out of memory */
+ngx_table_elt_t *ngx_http_livestream_llhls_header(ngx_http_request_t *r,
+    ngx_str_t *key, ngx_str_t *value);
 
 ngx_uint_t ngx_http_livestream_llhls_accepts_gzip(ngx_http_request_t *r);
 
@@ -126,6 +136,11 @@ ngx_int_t ngx_http_livestream_llhls_media_send(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_livestream_dvr_send(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx);
+
+/* a file that is not here, by its key in the storage, NUL-terminated: from
+ * there, or 404 where there is none */
+ngx_int_t ngx_http_livestream_dvr_stored(ngx_http_request_t *r,
+    ngx_http_livestream_llhls_ctx_t *ctx, ngx_str_t *key);
 
 /* s, of a response to ctx */
 ngx_uint_t ngx_http_livestream_dvr_max_age(

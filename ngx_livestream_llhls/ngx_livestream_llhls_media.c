@@ -4,13 +4,15 @@
  *
  * Init segments, segments, parts and thumbnails of what is live:
  *
- *     ROOT/ID/BROADCAST/TRACK/init-N.mp4         RECORDINGS, with DVR
- *                             segment-N.m4s   | part 0 | part 1 | part 2 |
- *                                               offset   size
- *                       thumbnail.jpg
+ *     FOLDER/ID/BROADCAST/TRACK/init-N.mp4
+ *                               segment-N.m4s   | part 0 | part 1 | part 2 |
+ *                                                 offset   size
+ *                         thumbnail.jpg
  *
- * A part is a byte range of its segment's file, which may still grow behind
- * it: what the registry lists is written.
+ * FOLDER is ROOT, or RECORDINGS of a stream that is recorded: what has long
+ * been shown may then be in a storage only.  A part is a byte range of its
+ * segment's file, which may still grow behind it: what the registry lists is
+ * written.
  *
  * Event loop.
  */
@@ -29,7 +31,8 @@ static ngx_int_t ngx_http_livestream_llhls_media_find(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx,
     ngx_http_livestream_llhls_file_t *file);
 static ngx_int_t ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
-    ngx_http_livestream_llhls_ctx_t *ctx, ngx_str_t *path);
+    ngx_http_livestream_llhls_ctx_t *ctx,
+    ngx_http_livestream_llhls_file_t *file);
 
 
 ngx_int_t
@@ -122,6 +125,13 @@ ngx_http_livestream_llhls_media_send(ngx_http_request_t *r,
 
     if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
         ctx->why = "no thumbnail";
+
+    } else if (rc == NGX_DECLINED) {
+        ctx->why = "no such media";
+    }
+
+    if (rc == NGX_DECLINED && file.key.len) {
+        return ngx_http_livestream_dvr_stored(r, ctx, &file.key);
     }
 
     return ngx_http_livestream_llhls_error(r, ctx,
@@ -181,7 +191,7 @@ ngx_http_livestream_llhls_media_find(ngx_http_request_t *r,
 
     ngx_http_livestream_llhls_media_type(ctx, &file->type);
 
-    rc = ngx_http_livestream_llhls_media_path(r, ctx, &file->path);
+    rc = ngx_http_livestream_llhls_media_path(r, ctx, file);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -208,44 +218,58 @@ ngx_http_livestream_llhls_media_type(ngx_http_livestream_llhls_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_livestream_llhls_media_path(ngx_http_request_t *r,
-    ngx_http_livestream_llhls_ctx_t *ctx, ngx_str_t *path)
+    ngx_http_livestream_llhls_ctx_t *ctx,
+    ngx_http_livestream_llhls_file_t *file)
 {
     size_t                         len;
-    u_char                        *p;
-    ngx_str_t                     *root;
-    const char                    *format;
+    u_char                        *p, *last;
+    ngx_str_t                     *folder;
     ngx_livestream_core_conf_t    *lccf;
     ngx_livestream_sh_stream_t    *s;
 
     s = ctx->stream;
     lccf = ngx_livestream_core_conf((ngx_cycle_t *) ngx_cycle);
-    root = s->recorded ? &ngx_livestream_dvr.conf->recordings : &lccf->root;
+    folder = s->recorded ? &ngx_livestream_dvr.conf->recordings : &lccf->root;
 
-    len = root->len + 2 * NGX_LIVESTREAM_ID_LEN
+    len = folder->len + 2 * NGX_LIVESTREAM_ID_LEN
           + NGX_LIVESTREAM_TRACK_LEN + NGX_INT64_LEN
           + sizeof("////thumbnail.jpg");
 
-    path->data = ngx_pnalloc(r->pool, len);
-    if (path->data == NULL) {
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->target.kind == NGX_LIVESTREAM_LLHLS_THUMBNAIL) {
-        p = ngx_slprintf(path->data, path->data + len,
-                         "%V/%s/%s/thumbnail.jpg%Z", root, s->id,
-                         s->broadcast);
+    file->path.data = p;
+    last = p + len;
 
-    } else {
-        format = (ctx->target.kind == NGX_LIVESTREAM_LLHLS_INIT)
-                 ? "%V/%s/%s/%s/init-%uL.mp4%Z"
-                 : "%V/%s/%s/%s/segment-%uL.m4s%Z";
+    p = ngx_slprintf(p, last, "%V/%s/%s/", folder, s->id, s->broadcast);
 
-        p = ngx_slprintf(path->data, path->data + len, format, root, s->id,
-                         s->broadcast, s->tracks[ctx->track].name,
-                         ctx->target.number);
+    switch (ctx->target.kind) {
+
+    case NGX_LIVESTREAM_LLHLS_THUMBNAIL:
+        p = ngx_slprintf(p, last, "thumbnail.jpg%Z");
+        break;
+
+    case NGX_LIVESTREAM_LLHLS_INIT:
+        p = ngx_slprintf(p, last, "%s/init-%uL.mp4%Z",
+                         s->tracks[ctx->track].name, ctx->target.number);
+        break;
+
+    default: /* NGX_LIVESTREAM_LLHLS_SEGMENT, NGX_LIVESTREAM_LLHLS_PART */
+        p = ngx_slprintf(p, last, "%s/segment-%uL.m4s%Z",
+                         s->tracks[ctx->track].name, ctx->target.number);
     }
 
-    path->len = p - path->data - 1;
+    file->path.len = p - file->path.data - 1;
+
+    if (folder != &lccf->root
+        && (ctx->target.kind == NGX_LIVESTREAM_LLHLS_INIT
+            || ctx->target.kind == NGX_LIVESTREAM_LLHLS_SEGMENT))
+    {
+        file->key.data = file->path.data + folder->len + 1;
+        file->key.len = file->path.len - folder->len - 1;
+    }
 
     /* another stream may have come into the slot meanwhile */
 

@@ -99,6 +99,13 @@ static ngx_command_t  ngx_livestream_llhls_commands[] = {
       offsetof(ngx_livestream_llhls_conf_t, dvr.storage),
       NULL },
 
+    { ngx_string("recording_playback"),
+      NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
+      ngx_livestream_dvr_set_playback,
+      0,
+      0,
+      NULL },
+
     { ngx_string("recording_min_free"),
       NGX_LIVESTREAM_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_off_slot,

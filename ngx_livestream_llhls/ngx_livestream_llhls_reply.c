@@ -30,8 +30,6 @@ static ngx_int_t ngx_http_livestream_llhls_send(ngx_http_request_t *r,
     ngx_str_t *type, ngx_str_t *body);
 static ngx_uint_t ngx_http_livestream_llhls_max_age(
     ngx_http_livestream_llhls_ctx_t *ctx, ngx_uint_t ok);
-static ngx_table_elt_t *ngx_http_livestream_llhls_header(
-    ngx_http_request_t *r, ngx_str_t *key, ngx_str_t *value);
 
 
 /*
@@ -389,20 +387,15 @@ ngx_int_t
 ngx_http_livestream_llhls_headers(ngx_http_request_t *r,
     ngx_http_livestream_llhls_ctx_t *ctx, ngx_uint_t ok)
 {
-    ngx_str_t      value;
-    ngx_keyval_t  *kv;
+    ngx_str_t  value;
 
     static ngx_str_t  cache_control = ngx_string("Cache-Control");
     static ngx_str_t  priority = ngx_string("Priority");
     static ngx_str_t  first = ngx_string("u=1");
     static ngx_str_t  second = ngx_string("u=2");
 
-    for (kv = ngx_http_livestream_llhls_common; kv->key.len; kv++) {
-        if (ngx_http_livestream_llhls_header(r, &kv->key, &kv->value)
-            == NULL)
-        {
-            return NGX_ERROR;
-        }
+    if (ngx_http_livestream_llhls_cors(r) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     value.data = ngx_pnalloc(r->pool, sizeof("max-age=") + NGX_INT_T_LEN);
@@ -427,6 +420,23 @@ ngx_http_livestream_llhls_headers(ngx_http_request_t *r,
            == NULL)
     {
         return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_livestream_llhls_cors(ngx_http_request_t *r)
+{
+    ngx_keyval_t  *kv;
+
+    for (kv = ngx_http_livestream_llhls_common; kv->key.len; kv++) {
+        if (ngx_http_livestream_llhls_header(r, &kv->key, &kv->value)
+            == NULL)
+        {
+            return NGX_ERROR;
+        }
     }
 
     return NGX_OK;
@@ -472,7 +482,7 @@ ngx_http_livestream_llhls_max_age(ngx_http_livestream_llhls_ctx_t *ctx,
 }
 
 
-static ngx_table_elt_t *
+ngx_table_elt_t *
 ngx_http_livestream_llhls_header(ngx_http_request_t *r, ngx_str_t *key,
     ngx_str_t *value)
 {

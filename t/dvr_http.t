@@ -7,8 +7,9 @@ use Livestream::Test::M3U8;
 use Livestream::Test::Recording;
 
 my $t = Livestream::Test->new(
-    tls       => 1,
-    locations => '
+    livestream => 'dvr on; segment_duration 1s;',
+    tls        => 1,
+    locations  => '
         location /cached/ {
             livestream_llhls;
             open_file_cache        max=100;
@@ -348,6 +349,36 @@ subtest 'a recording that is not finished, or is deleted' => sub {
 
     rename "$rec->{dir}/away", "$rec->{dir}/master.m3u8" or die $!;
     is($t->get($segment)->{status}, 200, 'finished');
+};
+
+subtest 'what is live is sent from where it is recorded' => sub {
+    my $s = $t->create;
+    my $p = $t->publish($s, gop => 1);
+
+    ok($t->wait_live($s), 'is live') or diag($p->output);
+
+    my $m = $t->playlist($s, 'source');
+    my $segment = $m->{segments}[0];
+    my ($dir) = glob "$t->{dir}/data/media/recordings/$s->{id}/*";
+    my $file = Livestream::Test::read_file("$dir/source/$segment->{uri}");
+
+    ok(length $file, 'there is a file among the recordings');
+    ok($t->get($t->path($s, 'source', $segment->{uri}))->{body} eq $file,
+       'which is what viewers get');
+    is($t->get($t->path($s, 'source', $_))->{status}, 200, $_)
+        for $segment->{map}{URI}, $m->{segments}[-1]{parts}[0]{URI};
+
+    my $rid = $dir =~ s{.*/}{}r;
+    my $r = $t->get("/streams/$s->{id}/recordings/$rid/source/segment-0.m4s");
+
+    is($r->{status}, 404, 'under its own URL it is not there yet');
+    like($r->{body}, qr/no such recording/, 'and why');
+
+    unlink "$dir/source/$segment->{uri}";
+    $r = $t->get($t->path($s, 'source', $segment->{uri}));
+
+    is($r->{status}, 404, 'a file that has gone, without a storage');
+    like($r->{body}, qr/no such media/, 'and why');
 };
 
 $t->stop;
