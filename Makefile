@@ -36,6 +36,7 @@ WHOLE =		$(wildcard $(NGX_SRC)/src/core/nginx.c)
 # in an order that nginx can load them in
 MODULES =	ngx_livestream_module \
 		ngx_livestream_sqlite_module \
+		ngx_livestream_s3_module \
 		ngx_livestream_transcode_module \
 		ngx_livestream_llhls_module \
 		ngx_livestream_api_module

@@ -11,8 +11,8 @@
  * to which the engine adds what its URI says ("prefix/").
  *
  * The functions of an engine block, and may be called by any thread but the
- * event loop's, several at a time; open(), close() and url() are of the event
- * loop.
+ * event loop's, several at a time; open(), close(), connections() and url()
+ * are of the event loop.
  */
 
 
@@ -23,36 +23,12 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_livestream_storage_types.h"
+
 
 #define NGX_LIVESTREAM_STORAGE_MODULE  0x4753564c      /* "LVSG" */
 
-#define NGX_LIVESTREAM_STORAGE_URL     2048            /* bytes of a URL */
-
-
-typedef enum {
-    NGX_LIVESTREAM_STORAGE_OK = 0,
-    NGX_LIVESTREAM_STORAGE_ABSENT,          /* there is no such object (404),
-                                               or no such local file */
-    NGX_LIVESTREAM_STORAGE_AGAIN,           /* may pass: connection, time,
-                                               5xx, 429, checksum */
-    NGX_LIVESTREAM_STORAGE_REFUSED,         /* will not pass by itself:
-                                               credentials, bucket, 4xx */
-    NGX_LIVESTREAM_STORAGE_STOPPED          /* *stop was set */
-} ngx_livestream_storage_e;
-
-
-/* of what failed: what an operator needs, without secrets */
-typedef struct {
-    char                     text[256];
-} ngx_livestream_storage_error_t;
-
-
-/* what the server has confirmed */
-typedef struct {
-    uint64_t                 size;          /* bytes */
-    char                     checksum[80];  /* as it is named by the engine:
-                                               S3's ETag without quotes */
-} ngx_livestream_storage_object_t;
+#define NGX_LIVESTREAM_STORAGE_URL     4096            /* bytes of a URL */
 
 
 typedef struct {
@@ -91,7 +67,8 @@ typedef struct {
                               ngx_livestream_storage_error_t *error);
 
     /* event loop: a URL by which anybody may GET the object until `expires`,
-     * s since 1970, NUL-terminated; its length, or 0 if it does not fit */
+     * s since 1970 as `now` is, which it is signed at; NUL-terminated; its
+     * length, or 0 if it does not fit */
     size_t                 (*url)(void *data, const char *key, time_t now,
                               time_t expires, u_char *p, size_t size);
 } ngx_livestream_storage_engine_t;
