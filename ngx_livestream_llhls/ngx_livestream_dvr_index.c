@@ -70,6 +70,7 @@ static int ngx_livestream_dvr_on_track(ngx_livestream_dvr_reader_t *r);
 static int ngx_livestream_dvr_on_open(ngx_livestream_dvr_reader_t *r);
 static int ngx_livestream_dvr_on_segment(ngx_livestream_dvr_reader_t *r);
 static int ngx_livestream_dvr_on_end(ngx_livestream_dvr_reader_t *r);
+static int ngx_livestream_dvr_on_recovered(ngx_livestream_dvr_reader_t *r);
 static int ngx_livestream_dvr_read_segment(ngx_livestream_dvr_reader_t *r,
     ngx_livestream_dvr_segment_t *s);
 static ngx_livestream_dvr_track_t *ngx_livestream_dvr_read_name(
@@ -86,6 +87,7 @@ static const ngx_livestream_dvr_command_t  ngx_livestream_dvr_commands[] = {
     { "open", 7, ngx_livestream_dvr_on_open },
     { "segment", 9, ngx_livestream_dvr_on_segment },
     { "end", 1, ngx_livestream_dvr_on_end },
+    { "recovered", 1, ngx_livestream_dvr_on_recovered },
     { NULL, 0, NULL }
 };
 
@@ -144,6 +146,13 @@ size_t
 ngx_livestream_dvr_line_end(char *p)
 {
     return snprintf(p, NGX_LIVESTREAM_DVR_LINE, "end\n");
+}
+
+
+size_t
+ngx_livestream_dvr_line_recovered(char *p)
+{
+    return snprintf(p, NGX_LIVESTREAM_DVR_LINE, "recovered\n");
 }
 
 
@@ -423,6 +432,7 @@ ngx_livestream_dvr_on_segment(ngx_livestream_dvr_reader_t *r)
 
     if (ngx_livestream_dvr_number(r->word[5], NGX_LIVESTREAM_DVR_DURATION,
                                   &duration) != 0
+        || duration == 0
         || ngx_livestream_dvr_number(r->word[6], UINT32_MAX, &size) != 0)
     {
         return 0;
@@ -441,6 +451,15 @@ static int
 ngx_livestream_dvr_on_end(ngx_livestream_dvr_reader_t *r)
 {
     r->index->ended = 1;
+
+    return 0;
+}
+
+
+static int
+ngx_livestream_dvr_on_recovered(ngx_livestream_dvr_reader_t *r)
+{
+    r->index->recovered = 1;
 
     return 0;
 }
@@ -479,8 +498,19 @@ ngx_livestream_dvr_read_segment(ngx_livestream_dvr_reader_t *r,
     s->start = negative ? -start : start;
     s->pdt = pdt;
     s->init = init;
-    s->flags |= flags & NGX_LIVESTREAM_DVR_FLAGS;
+    s->flags |= flags & NGX_LIVESTREAM_DVR_DISCONTINUITY;
     s->line = r->line;
+
+    if ((flags & NGX_LIVESTREAM_DVR_GAP) || s->size == 0) {
+        s->flags |= NGX_LIVESTREAM_DVR_GAP;
+        s->size = 0;
+    }
+
+    if (s->flags & NGX_LIVESTREAM_DVR_OPEN) {
+        s->flags &= ~NGX_LIVESTREAM_DVR_GAP;
+    }
+
+    r->index->recovered = 0;
 
     rc = ngx_livestream_dvr_index_add(t, s);
     if (rc) {

@@ -12,6 +12,7 @@
  *   open NAME MSN START PDT INIT FLAGS       a segment was begun
  *   segment NAME MSN START PDT DURATION SIZE INIT FLAGS      it is whole
  *   end                                      nothing will follow
+ *   recovered                                the files are as the lines say
  *
  * Lines are added by one write() each, so one that a crash has cut short is
  * the last, and is left out: who adds to an index that has no line feed at its
@@ -80,6 +81,8 @@ typedef struct {
 typedef struct {
     uint32_t                 target_duration;   /* s */
     unsigned                 ended;             /* there is an "end" */
+    unsigned                 recovered;         /* there is a "recovered", and
+                                                   no segment behind it */
     unsigned                 ntracks;
     ngx_livestream_dvr_track_t  tracks[NGX_LIVESTREAM_DVR_TRACKS];
 } ngx_livestream_dvr_index_t;
@@ -97,6 +100,7 @@ size_t ngx_livestream_dvr_line_open(char *p, const char *track,
 size_t ngx_livestream_dvr_line_segment(char *p, const char *track,
     const ngx_livestream_dvr_segment_t *s);
 size_t ngx_livestream_dvr_line_end(char *p);
+size_t ngx_livestream_dvr_line_recovered(char *p);
 
 
 /* reads DIR/index; free() it, whatever the result.  Hostile content is an
@@ -113,16 +117,32 @@ int ngx_livestream_dvr_index_sort(ngx_livestream_dvr_index_t *index,
     const char **reason);
 
 /*
- * Adds what the files say and the index does not: segments that were written
- * to and not closed, up to their last whole part.  Their files are cut to
- * that.  A segment that nothing is left of becomes a gap.  Then brings all
- * tracks to the same media sequence numbers, from the first to the last that
- * any has, with gaps as long as the others' segments; discontinuities are the
- * same in all of them.  A second call changes nothing.  Reads and writes DIR,
- * so there must be nobody else who does.
+ * Brings index and files together, then all tracks to the same media sequence
+ * numbers.
+ *
+ *   begun, not closed; not in the index     up to the last whole part
+ *   larger than its line says               cut: viewers never saw the rest
+ *   smaller                                 up to the last whole part
+ *   not there, but its line has a size      left as it is: it is in storage
+ *   no init-N.mp4, though nothing of it
+ *   has gone into storage                   gaps
+ *
+ * A segment that nothing is left of is a gap, and its file is removed.  What
+ * was found is added to the index, with "recovered" as the last line: another
+ * call does not look at the files, so that it does not matter which of them
+ * have gone into storage by then.  There must be nobody else who reads or
+ * writes DIR.
+ *
+ * Afterwards no track has an open segment or a hole, all have segments from
+ * the first to the last that any has, with gaps as long as the others'
+ * segments, and discontinuities are the same in all of them.  Gaps that are
+ * made for that are not added to the index.
  */
 int ngx_livestream_dvr_index_recover(const char *dir,
     ngx_livestream_dvr_index_t *index, const char **reason);
+/* the last step of it: there is no open segment, but there are holes */
+int ngx_livestream_dvr_index_align(ngx_livestream_dvr_index_t *index,
+    const char **reason);
 
 
 #endif /* _NGX_LIVESTREAM_DVR_INDEX_H_INCLUDED_ */

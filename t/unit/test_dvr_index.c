@@ -107,7 +107,7 @@ test_what_is_written_is_not_what_is_read(void)
     s.start = -INT64_C(253402300799000000);
     s.pdt = INT64_C(253402300799000000);
     s.duration = s.size = s.init = UINT32_MAX;
-    s.flags = UINT32_MAX;
+    s.flags = UINT32_MAX & ~NGX_LIVESTREAM_DVR_GAP;
 
     p = text;
     p += ngx_livestream_dvr_line_head(p, 3600);
@@ -127,7 +127,8 @@ test_what_is_written_is_not_what_is_read(void)
     tap_is(got->sample_rate, UINT32_MAX, "its sample rate");
     tap_is(got->transfer, UINT32_MAX, "its transfer");
     tap_is(got->segments[0].flags, NGX_LIVESTREAM_DVR_OPEN
-                                   |NGX_LIVESTREAM_DVR_FLAGS, "is open");
+                                   |NGX_LIVESTREAM_DVR_DISCONTINUITY,
+           "is open");
     tap_is(got->segments[0].start, s.start, "its start");
     tap_is(idx.ended, 0, "not ended");
 
@@ -143,7 +144,7 @@ test_what_is_written_is_not_what_is_read(void)
            && got->segments[0].duration == s.duration
            && got->segments[0].size == s.size
            && got->segments[0].init == s.init
-           && got->segments[0].flags == NGX_LIVESTREAM_DVR_FLAGS,
+           && got->segments[0].flags == NGX_LIVESTREAM_DVR_DISCONTINUITY,
            "it is what was written");
     tap_is(idx.ended, 1, "ended");
 }
@@ -175,6 +176,19 @@ test_lines_out_of_order_lose_segments(void)
                                  |NGX_LIVESTREAM_DVR_DISCONTINUITY,
            "it is open");
 
+    tap_is(read_lines("segment 720p 0 0 0 6 0 0 0\n"
+                      "segment 720p 1 0 0 6 5 0 3\n"
+                      "open 720p 2 0 0 0 2\n"
+                      "recovered\n"), 0, "gaps");
+    tap_is(t->segments[0].flags, NGX_LIVESTREAM_DVR_GAP, "have no bytes");
+    tap_is(t->segments[1].size, 0, "what has none is one");
+    tap_is(t->segments[2].flags, NGX_LIVESTREAM_DVR_OPEN,
+           "no segment is one while it is open");
+    tap_ok(idx.recovered && !idx.ended, "recovered");
+    tap_is(read_lines("recovered\nend\nopen 720p 2 0 0 0 2\n"), 0,
+           "recovered");
+    tap_ok(!idx.recovered && idx.ended, "what goes on is not recovered");
+
     tap_is(read_text("segment a 0 0 0 1 1 0 0\n"
                      "track a audio aac mp4a.40.2 0 0 0 0 48000 2\n"
                      "segment b 0 0 0 1 1 0 0\n"
@@ -202,6 +216,7 @@ test_lines_that_are_none_do_harm(void)
         "segment 720p 0 0 0 1 1 0 0 0",
         "segment  720p 0 0 0 1 1 0 0",
         "segment 720p 0  0 0 1 1 0 0",
+        "segment 720p 0 0 0 0 1 0 0",
         "segment 720p -1 0 0 1 1 0 0",
         "segment 720p +1 0 0 1 1 0 0",
         "segment 720p 0x1 0 0 1 1 0 0",
