@@ -117,9 +117,37 @@ export const stop = (id) => call("POST", at(id) + "/stop");
 export const newKey = (id) => call("POST", at(id) + "/key");
 
 
+const recording = (id, rid) => at(id) + "/recordings" + at(rid);
+
+export const recordings = (id, limit, signal) =>
+    call("GET", at(id) + "/recordings?limit=" + limit, undefined, signal);
+
+export const getRecording = (id, rid, signal) =>
+    call("GET", recording(id, rid), undefined, signal);
+
+export const keepRecording = (id, rid, until) =>
+    call("PATCH", recording(id, rid), {retention_until: until});
+
+export const convert = (id, rid, body) =>
+    call("POST", recording(id, rid) + "/convert", body);
+
+export const removeRecording = (id, rid) =>
+    call("DELETE", recording(id, rid));
+
+
 const media = (id, name) =>
     new URL(document.documentElement.dataset.streams + at(id) + "/" + name,
             location.href).href;
 
 export const playlistUrl = (id) => media(id, "master.m3u8");
 export const thumbnailUrl = (id) => media(id, "thumbnail.jpg");
+
+
+/* A path below /streams/ that the API told, where this server has its streams;
+ * null where it is nothing of the kind. */
+export function mediaUrl(path) {
+    return typeof path === "string" && path.startsWith("/streams/")
+           ? new URL(document.documentElement.dataset.streams
+                     + path.slice("/streams".length), location.href).href
+           : null;
+}

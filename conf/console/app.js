@@ -6,6 +6,7 @@
  *     #/new               the form
  *     #/streams/ID        the player
  *     #/streams/ID/edit   the form
+ *     #/streams/ID/recordings/RID     one of its recordings
  */
 
 import * as api from "./api.js";
@@ -13,6 +14,7 @@ import {Detail} from "./detail.js";
 import {h, icon, setText} from "./dom.js";
 import {form, withoutKey} from "./form.js";
 import * as list from "./list.js";
+import {RecordingPage} from "./recording.js";
 import {reveal} from "./publish.js";
 import {statusOf} from "./status.js";
 import {streams} from "./streams.js";
@@ -27,7 +29,7 @@ let page = null;                /* {update?(), destroy?()} */
 
 
 function route() {
-    const [, what, id, action] = location.hash.split("/").map(decode);
+    const [, what, id, action, rid] = location.hash.split("/").map(decode);
 
     if (location.hash !== "" && !location.hash.startsWith("#/")) {
         return;
@@ -43,7 +45,7 @@ function route() {
         newPage();
 
     } else if (what === "streams" && id) {
-        streamPage(id, action);
+        streamPage(id, action, rid);
 
     } else {
         homePage();
@@ -126,7 +128,7 @@ function homePage() {
 
 
 /* The list may not have the stream: then it is asked for by itself. */
-async function streamPage(id, action) {
+async function streamPage(id, action, rid) {
     const mine = page = {};
     let stream = streams.get(id);
 
@@ -165,6 +167,11 @@ async function streamPage(id, action) {
         return;
     }
 
+    if (action === "recordings" && rid) {
+        recordingPage(stream, rid);
+        return;
+    }
+
     const detail = new Detail(stream);
 
     main.append(detail.root);
@@ -182,20 +189,47 @@ async function streamPage(id, action) {
 }
 
 
+async function recordingPage(stream, rid) {
+    const mine = page = {};
+    let recording;
+
+    try {
+        recording = await api.getRecording(stream.id, rid);
+
+    } catch (e) {
+        if (page === mine) {
+            missing(e, "recording", "#/streams/"
+                                    + encodeURIComponent(stream.id));
+        }
+
+        return;
+    }
+
+    if (page === mine) {
+        const view = new RecordingPage(stream, recording);
+
+        title("Recording of " + stream.title);
+        main.append(view.root);
+        page = {destroy: () => view.destroy()};
+    }
+}
+
+
 /* get and list have rtmp_ingest_url without the key: that one may stay */
 function withoutKeyUrl(stream) {
     return {...withoutKey(stream), rtmp_ingest_url: stream.rtmp_ingest_url};
 }
 
 
-function missing(problem) {
+function missing(problem, what = "stream", back = "#/") {
     title("Not found");
     main.replaceChildren(h("div.sheet", {},
-        h("h1", {}, problem.status === 404 ? "There is no such stream"
+        h("h1", {}, problem.status === 404 ? "There is no such " + what
                                            : problem.title),
         h("p.lead", {}, problem.status === 404
             ? "It may have been deleted." : problem.message),
-        h("a.button", {href: "#/"}, "All streams")));
+        h("a.button", {href: back}, back === "#/" ? "All streams"
+                                                  : "Back to the stream")));
 }
 
 

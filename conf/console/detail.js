@@ -9,12 +9,15 @@
 import * as api from "./api.js";
 import {confirm, copyButton, h, icon, setAttr, setText, toast}
     from "./dom.js";
+import {Deck} from "./deck.js";
 import {withoutKey} from "./form.js";
 import {Levels} from "./levels.js";
 import {Meter} from "./meter.js";
 import {CATCH_UP, Player} from "./player.js";
 import {forget, keyCard, publishCard, reveal} from "./publish.js";
-import {badge, clock, dateText, setBadge, statusOf} from "./status.js";
+import {Recordings} from "./recordings.js";
+import {badge, clock, dateText, setBadge, span, statusOf}
+    from "./status.js";
 import {streams} from "./streams.js";
 
 
@@ -52,7 +55,9 @@ export class Detail {
     destroy() {
         clearInterval(this.timer);
         this.#close();
+        this.deck.destroy();
         this.meter.destroy();
+        this.recordings.destroy();
         forget(this.id);
     }
 
@@ -61,6 +66,7 @@ export class Detail {
         const was = this.stream.status;
 
         this.stream = stream;
+        this.recordings.update(stream);
         setText(this.title, stream.title || "Untitled");
         setBadge(this.badge, stream);
         setText(this.description, stream.description || "");
@@ -85,6 +91,7 @@ export class Detail {
         this.startButton = this.#button("start", "Start", () => this.#start());
         this.stopButton = this.#button("stop", "Stop", () => this.#stop());
         this.levels = new Levels();
+        this.recordings = new Recordings(this.stream);
         this.facts = h("dl.facts");
         this.keyPlace = h("div.place");
         this.publishPlace = h("div.place");
@@ -107,8 +114,8 @@ export class Detail {
                 remove)),
             this.keyPlace,
             h("div.body", {},
-              h("div.left", {}, this.#buildScreen(), this.#buildMeter(),
-                this.levels.root),
+              h("div.left", {}, this.#buildStage(), this.#buildMeter(),
+                this.recordings.root, this.levels.root),
               h("div.right", {}, this.publishPlace,
                 h("section.card", {}, h("h2", {}, "Stream"), this.facts))));
     }
@@ -118,16 +125,19 @@ export class Detail {
                  label);
     }
 
-    #buildScreen() {
-        this.video = h("video", {controls: true, muted: true, autoplay: true,
+    #buildStage() {
+        this.video = h("video", {muted: true, autoplay: true,
                                  playsinline: true,
                                  "aria-label": "Live picture"});
         this.video.muted = true;
         this.cover = h("div.cover", {"aria-live": "polite"}, h("i"), h("p"));
         this.note = h("p.note", {"aria-live": "polite"});
         this.screen = h("div.screen", {}, this.video, this.cover, this.note);
+        this.stage = h("div.stage", {}, this.screen);
+        this.deck = new Deck(this.stage, this.video);
+        this.stage.append(this.deck.root);
 
-        return this.screen;
+        return this.stage;
     }
 
     #buildMeter() {
@@ -143,10 +153,7 @@ export class Detail {
             h("label.inline", {for: "catch-up", title: "Plays up to "
                 + Math.round((CATCH_UP - 1) * 100)
                 + " % faster while the player is behind its target"},
-              hold, "Catch up"),
-            h("button.button.small", {
-                type: "button", onclick: () => this.player?.seekLive(),
-            }, "Go to live"));
+              hold, "Catch up"));
 
         return this.meter.root;
     }
@@ -195,6 +202,7 @@ export class Detail {
         });
         this.levels.watch(this.player);
         this.meter.watch(this.player);
+        this.deck.watch(this.player);
     }
 
     #close() {
@@ -202,6 +210,7 @@ export class Detail {
         this.player = null;
         this.levels.watch(null);
         this.meter.watch(null);
+        this.deck.watch(null);
     }
 
     #overlay() {
@@ -247,6 +256,8 @@ export class Detail {
             ["Playlist", url, "copy"],
             ["Owner", s.user_id],
             ["Mode", s.low_latency ? "Low latency" : "Plain HLS"],
+            ["Rewind", s.dvr_enabled ? span(s.dvr_window)
+                                     : "the server's default"],
             ["Settings", settings.map(([k, v]) => k + " " + word(v))
                 .join(", ") || "the server's defaults"],
             ["Created", dateText(s.created_at)],

@@ -5,6 +5,7 @@
 
 import * as api from "./api.js";
 import {h, toast} from "./dom.js";
+import {span} from "./status.js";
 import {streams} from "./streams.js";
 
 
@@ -12,6 +13,8 @@ const OWNER = "livestream.owner";
 
 const SERVER = ["Server's default", undefined];
 const SWITCH = [SERVER, ["On", true], ["Off", false]];
+
+const WINDOWS = [600, 1800, 3600, 7200, 14400, 28800, 86400];
 
 const GROUPS = [
     ["Timing", "The server's defaults do for most streams", [
@@ -115,9 +118,26 @@ function makeFields(stream) {
         switchField("low_latency", "Low latency",
             "About two seconds behind the publisher instead of about twenty",
             stream ? Boolean(stream.low_latency) : true),
+        switchField("dvr_enabled", "Rewind and record",
+            "Viewers can go back while it is live, and each broadcast is kept",
+            Boolean(stream?.dvr_enabled)),
+        choiceField({
+            name: "dvr_window", label: "Rewind up to",
+            hint: "While it is live", options: windows(stream?.dvr_window),
+        }, stream?.dvr_window),
         ...GROUPS.flatMap(([setting, , list]) => list.map((s) =>
             ({...s.make(s, settings[s.name]), setting}))),
     ];
+}
+
+
+/* the window has a value once the stream is there */
+function windows(value) {
+    const all = value === undefined || WINDOWS.includes(value)
+                ? WINDOWS : [...WINDOWS, value].sort((a, b) => a - b);
+
+    return [...(value === undefined ? [SERVER] : []),
+            ...all.map((s) => [span(s), s])];
 }
 
 

@@ -15,6 +15,9 @@
 const RETRY = 1000;
 const RECOVER = 3000;
 
+/* s; nearer than that to where a live player stays is not behind */
+const EDGE = 5;
+
 
 /* "catch up": play up to this much faster to hold the target latency */
 export const CATCH_UP = 1.05;
@@ -91,6 +94,57 @@ export class Player extends EventTarget {
         this.video.play().catch(() => {});
     }
 
+    /* to a second of the range; the end of what is live is the live edge */
+    seek(at) {
+        const range = this.range;
+
+        if (range?.live && at > range.end - EDGE) {
+            this.seekLive();
+
+        } else if (range) {
+            this.video.currentTime = Math.min(Math.max(at, range.start),
+                                              range.end);
+        }
+    }
+
+    /* What can be seen, in seconds of the video element, or null: {start, end,
+     * live}.  The end of what is live is where a player stays. */
+    get range() {
+        const details = this.hls?.latestLevelDetails;
+        const {seekable} = this.video;
+
+        if (details?.live) {
+            const end = this.hls.liveSyncPosition ?? details.edge;
+
+            return {start: details.fragmentStart, end, live: true};
+        }
+
+        if (!seekable.length) {
+            return null;
+        }
+
+        return {start: seekable.start(0),
+                end: seekable.end(seekable.length - 1),
+                live: this.video.duration === Infinity};
+    }
+
+    /* seconds behind the place where a player stays; null: at it, or nothing
+     * is live */
+    get behind() {
+        const range = this.range;
+        const behind = range?.live ? range.end - this.video.currentTime : 0;
+
+        return behind > EDGE ? behind : null;
+    }
+
+    /* the wall clock of a second of the range, or null */
+    dateAt(at) {
+        const now = this.#date?.getTime();
+
+        return Number.isFinite(now)
+               ? new Date(now + (at - this.video.currentTime) * 1000) : null;
+    }
+
     #set(state) {
         if (this.state !== state) {
             this.state = state;
@@ -116,6 +170,13 @@ export class Player extends EventTarget {
 
         on("timeupdate", () => {
             if (this.state === "stalled" && !this.video.paused) {
+                this.#set("playing");
+            }
+        });
+
+        /* what has ended can be sought in, without being played on */
+        on("seeked", () => {
+            if (this.state === "ended" && !this.video.ended) {
                 this.#set("playing");
             }
         });
@@ -237,17 +298,21 @@ export class Player extends EventTarget {
     /* from EXT-X-PROGRAM-DATE-TIME: the age of the picture since ingest, as
      * far as this computer's clock and the server's agree */
     #wallLatency() {
+        const at = this.#date?.getTime();
+
+        return Number.isFinite(at) ? (Date.now() - at) / 1000 : null;
+    }
+
+    /* of the picture that is seen */
+    get #date() {
         const video = this.video;
-        let date = this.hls?.playingDate;
 
         if (!this.hls && typeof video.getStartDate === "function") {
-            date = new Date(video.getStartDate().getTime()
+            return new Date(video.getStartDate().getTime()
                             + video.currentTime * 1000);
         }
 
-        const at = date?.getTime();
-
-        return Number.isFinite(at) ? (Date.now() - at) / 1000 : null;
+        return this.hls?.playingDate;
     }
 }
 

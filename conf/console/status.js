@@ -40,6 +40,24 @@ export function statusOf(stream) {
 }
 
 
+const RECORDING = {
+    recording: {label: "Recording",
+                text: "It is being recorded: watch it live."},
+    processing: {label: "Processing",
+                 text: "The recording is being finished …"},
+    ready: {label: "Ready", text: "Loading the picture …"},
+    failed: {label: "Failed",
+             text: "The recording failed. The server's error log says why."},
+    deleted: {label: "Deleted", text: "The recording was deleted."},
+};
+
+
+export function recordingStatus(recording) {
+    return RECORDING[recording.status]
+           || {label: String(recording.status), text: ""};
+}
+
+
 export function badge() {
     return h("span.badge", {}, h("i", {"aria-hidden": "true"}),
              h("span"));
@@ -51,6 +69,14 @@ export function setBadge(node, stream) {
 
     node.dataset.status = known ? stream.status : "unknown";
     setText(node.lastChild, statusOf(stream).label);
+}
+
+
+export function setRecordingBadge(node, recording) {
+    const known = recording.status in RECORDING;
+
+    node.dataset.status = known ? recording.status : "unknown";
+    setText(node.lastChild, recordingStatus(recording).label);
 }
 
 
@@ -67,6 +93,28 @@ export function clock(ms) {
 
     return hours ? hours + ":" + two(rest) + ":" + two(s % 60)
                  : rest + ":" + two(s % 60);
+}
+
+
+/* "2 h", "90 min", "45 s" */
+export function span(seconds) {
+    const [unit, name] = seconds % 3600 === 0 ? [3600, "h"]
+                         : seconds % 60 === 0 ? [60, "min"] : [1, "s"];
+
+    return seconds / unit + " " + name;
+}
+
+
+/* "1.3 GB" */
+export function bytes(n) {
+    const units = ["B", "kB", "MB", "GB", "TB"];
+    let i = 0;
+
+    for (; n >= 999.5 && i < units.length - 1; i++) {
+        n /= 1000;
+    }
+
+    return (i && n < 99.95 ? n.toFixed(1) : Math.round(n)) + " " + units[i];
 }
 
 

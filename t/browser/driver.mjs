@@ -76,6 +76,21 @@ const commands = {
     },
 
     click: (what) => page.click(what, {timeout: 5000}),
+    /* at a part of its width; then perhaps "click" */
+    hover: async (what, part, then) => {
+        const box = await page.locator(what).boundingBox();
+        const at = [box.x + box.width * part, box.y + box.height / 2];
+
+        await page.mouse.move(...at);
+
+        if (then === "click") {
+            await page.mouse.down();
+            await page.mouse.up();
+        }
+
+        return true;
+    },
+
     fill: (what, text) => page.fill(what, text, {timeout: 5000}),
     choose: (what, option) => page.selectOption(what, option,
                                                 {timeout: 5000}),

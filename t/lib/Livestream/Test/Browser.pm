@@ -18,6 +18,8 @@ package Livestream::Test::Browser;
 #     $b->throttle($bytes)                    a second at most; 0: no limit
 #     $b->click($css), $b->fill($css, $text), $b->press($key)
 #     $b->choose($css, $option)               by its value or text
+#     $b->hover($css, $part, 'click')         the pointer at a part of its
+#                                             width; then a click, if wanted
 #     $b->messages                            errors on the page's console
 #     $b->screenshot($path)
 #     $b->stop
@@ -74,7 +76,7 @@ sub call {
 }
 
 
-for my $name (qw(open play eval throttle click fill choose press
+for my $name (qw(open play eval throttle click fill choose press hover
                  screenshot messages))
 {
     no strict 'refs';
