@@ -19,9 +19,11 @@
 
 
 typedef struct {
-    const char              *path;          /* of the file to be */
-    /* name of the track of video, or NULL: the best one, which is the largest
-     * picture, and of equals the highest bitrate */
+    /* of the file to be, in a folder that is there; while it is written, it
+     * is PATH.tmp */
+    const char              *path;
+    /* name of the track of video, or NULL: the best one, by
+     * ngx_livestream_dvr_select_best() */
     const char              *track;
     volatile uint32_t       *progress;      /* of 1000, for other threads */
 
@@ -32,7 +34,8 @@ typedef struct {
 
 /*
  * ENOENT: there is no such track; ENODATA: nothing but gaps; EINVAL: codec
- * parameters change in the middle, which one MP4 cannot hold.
+ * parameters change in the middle, which one MP4 cannot hold; EILSEQ: a file
+ * of the recording is damaged; EIO: one is missing; ECANCELED.
  */
 int ngx_livestream_dvr_convert(const ngx_livestream_dvr_index_t *index,
     const ngx_livestream_dvr_source_t *source,

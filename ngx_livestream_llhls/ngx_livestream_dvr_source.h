@@ -30,10 +30,10 @@ typedef struct {
 } ngx_livestream_dvr_source_t;
 
 
-/* Up to size bytes of a file from offset: *p is malloc'ed, the caller's, with
- * *got bytes in it; there are less than size only at the end of the file. */
+/* Up to size bytes of a file from offset into p: there are less than size only
+ * at its end.  ENOENT: neither the disk nor storage has it. */
 int ngx_livestream_dvr_source_read(const ngx_livestream_dvr_source_t *source,
-    const char *name, uint64_t offset, size_t size, uint8_t **p, size_t *got,
+    const char *name, uint64_t offset, size_t size, uint8_t *p, size_t *got,
     const char **reason);
 
 
