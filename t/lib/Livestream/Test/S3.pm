@@ -36,7 +36,7 @@ use IO::Select;
 use JSON::PP;
 use POSIX ();
 
-use Livestream::Test;
+use Livestream::Test ();
 
 use constant { ANSWER => 30, SUFFIX => '._S3rver_object' };
 

@@ -21,7 +21,7 @@ use IO::Select;
 use POSIX ();
 use Time::HiRes qw(time);
 
-use Livestream::Test;
+use Livestream::Test ();
 
 use constant WAIT => 60;
 
@@ -85,8 +85,7 @@ sub end {
     until ($c->{done}{$id}) {
         my $left = $end - time();
 
-        return undef if $left <= 0;
-        next unless $select->can_read($left);
+        $select->can_read($left > 0 ? $left : 0) or return undef;
 
         sysread $c->{from}, $c->{buffer}, 65536, length $c->{buffer}
             or croak 'the S3 client has ended';
