@@ -25,7 +25,6 @@
 #include "ngx_livestream_s3.h"
 
 
-#define NGX_LIVESTREAM_S3_CONNECTIONS  8
 #define NGX_LIVESTREAM_S3_KEY          128      /* characters of a key */
 #define NGX_LIVESTREAM_S3_SESSION      2048     /* of a session's token */
 
@@ -175,7 +174,7 @@ ngx_livestream_s3_check(ngx_cycle_t *cycle, ngx_str_t *uri)
     smcf = ngx_livestream_get_conf(cycle, ngx_livestream_s3_module);
     conf = &smcf->s3;
 
-    ngx_conf_init_uint_value(smcf->connections, NGX_LIVESTREAM_S3_CONNECTIONS);
+    ngx_conf_init_uint_value(smcf->connections, 8);
 
     if (smcf->connections == 0 || smcf->connections > 256) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
