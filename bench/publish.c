@@ -64,6 +64,8 @@ static const option_t  publish_options[] = {
       "send MS as fast as --watch tells, then go on" },
     { "watch", "URL", option_text, offsetof(publish_conf_t, watch),
       "the stream's playlist, see --ahead" },
+    { "lead", "MS", option_number, offsetof(publish_conf_t, lead),
+      "send that much before it is listed, as parts" },
     { "count", "N", option_number, offsetof(publish_conf_t, count),
       "connections; %d in the key is their number" },
     { "key-file", "FILE", option_text, offsetof(publish_conf_t, key_file),
@@ -247,6 +249,8 @@ publish_watch(publish_t *p, const char **why)
         *why = "only one connection can be watched";
         return -1;
     }
+
+    p->watch.parts = (p->conf.lead != 0);
 
     return watch_init(&p->watch, p->conf.watch, why);
 }

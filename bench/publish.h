@@ -63,6 +63,7 @@ typedef struct {
     int64_t          stop_after;        /* ms, -1: never */
     int64_t          cut_after;         /* ms, -1: never */
     int64_t          ahead;             /* ms */
+    int64_t          lead;              /* ms; 0: by the number of tags */
     const char      *watch;             /* URL */
     const char      *key_file;
     publish_steps_t  jumps;

@@ -17,6 +17,7 @@
 
 #define PUBLISH_PENDING     (4 * 1024 * 1024)
 #define PUBLISH_FIRST       10000000    /* us sent before any is listed */
+#define PUBLISH_WAKE        20000       /* us, until then */
 #define PUBLISH_AHEAD       600         /* tags sent before they are */
 #define PUBLISH_TIMEOUT     10000000    /* us to be answered in */
 #define PUBLISH_NEVER       INT64_MAX
@@ -308,7 +309,7 @@ session_media(publish_t *p, session_t *s, int64_t now)
 static int64_t
 session_ahead(publish_t *p, session_t *s, int64_t now)
 {
-    int64_t        when, limit;
+    int64_t        when, lead, limit;
     flvmux_tag_t  *tag;
 
     when = watch_run(&p->watch, now);
@@ -324,10 +325,20 @@ session_ahead(publish_t *p, session_t *s, int64_t now)
         return now;
     }
 
-    limit = p->watch.base
-            ? p->watch.listed
-              + PUBLISH_AHEAD * p->clip.period / (int64_t) p->clip.ntags
-            : PUBLISH_FIRST;
+    lead = p->conf.lead
+           ? p->conf.lead * 1000
+           : PUBLISH_AHEAD * p->clip.period / (int64_t) p->clip.ntags;
+
+    if (p->watch.base) {
+        limit = p->watch.listed + lead;
+
+    } else {
+
+        /* encoders may take their time to open */
+
+        limit = p->conf.lead ? now - s->begin : PUBLISH_FIRST;
+        when = now + PUBLISH_WAKE;
+    }
 
     for ( ;; ) {
         tag = session_tag(p, s);
@@ -337,7 +348,7 @@ session_ahead(publish_t *p, session_t *s, int64_t now)
             s->begin = now - (int64_t) (p->conf.ahead * 1000 / p->conf.speed);
 
             watch_close(&p->watch);
-            publish_event(s, "ahead", NULL);
+            publish_event(s, "ahead", "begin=%.3f", p->watch.base / 1e6);
 
             return now;
         }

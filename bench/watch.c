@@ -2,13 +2,14 @@
 /*
  * Copyright (C) nginx-livestream contributors
  *
- * Asks for the segment behind the last one that is listed, and is answered
- * when it is there:
+ * Asks for the segment, or part, behind the last one that is listed, and is
+ * answered when it is there:
  *
- *     PROGRAM-DATE-TIME of segment 0    = the stream's begin
- *     that of the last, and its EXTINF  = the end of what is listed
+ *     PROGRAM-DATE-TIME of segment 0        = the stream's begin
+ *     that of the last, and how long it is  = the end of what is listed
  *
- * Until there is a playlist it is asked for again and again.
+ * Until there is a playlist it is asked for again and again.  One that has
+ * ended is that of the broadcast before.
  */
 
 
@@ -28,9 +29,20 @@
 #define WATCH_NEVER     INT64_MAX
 
 
+typedef struct {
+    int64_t          first;             /* us since 1970: the first date */
+    int64_t          end;               /* where the last segment ends */
+    int64_t          edge;              /* the last part */
+    uint64_t         msn;               /* of what comes next */
+    uint64_t         part;
+    int              ended;
+} watch_list_t;
+
+
 static void watch_ask(watch_t *w);
 static void watch_again(watch_t *w);
 static void watch_answer(watch_t *w, http_answer_t *answer);
+static void watch_read(http_answer_t *answer, watch_list_t *list);
 static const char *watch_value(const char *line, size_t len, const char *tag);
 static int64_t watch_date(const char *text);
 
@@ -155,13 +167,20 @@ watch_close(watch_t *w)
 static void
 watch_ask(watch_t *w)
 {
-    char  path[sizeof(w->url.path) + 64];
+    int   n;
+    char  path[sizeof(w->url.path) + 96];
 
-    strcpy(path, w->url.path);
+    n = snprintf(path, sizeof(path), "%s", w->url.path);
 
     if (w->base) {
-        snprintf(path + strlen(path), 64, "?_HLS_msn=%llu&_HLS_skip=YES",
-                 (unsigned long long) w->next);
+        n += snprintf(path + n, sizeof(path) - n,
+                      "?_HLS_msn=%llu&_HLS_skip=YES",
+                      (unsigned long long) w->next);
+    }
+
+    if (w->base && w->parts) {
+        snprintf(path + n, sizeof(path) - n, "&_HLS_part=%llu",
+                 (unsigned long long) w->part);
     }
 
     if (http_get(&w->http, &w->url, path, 0, NULL) != 0) {
@@ -181,17 +200,49 @@ watch_again(watch_t *w)
 static void
 watch_answer(watch_t *w, http_answer_t *answer)
 {
+    int64_t       listed;
+    watch_list_t  list;
+
+    memset(&list, 0, sizeof(watch_list_t));
+
+    watch_read(answer, &list);
+
+    if (list.ended) {
+        w->when += WATCH_AGAIN;
+        return;
+    }
+
+    if (list.end == 0) {
+        w->wrong = "the playlist has no dates";
+        return;
+    }
+
+    if (w->base == 0) {
+        w->base = list.first;
+    }
+
+    w->next = list.msn;
+    w->part = list.part;
+
+    listed = (w->parts && list.part ? list.edge : list.end) - w->base;
+
+    if (listed > w->listed) {
+        w->listed = listed;
+        w->moved = stats_clock();
+    }
+}
+
+
+static void
+watch_read(http_answer_t *answer, watch_list_t *list)
+{
     size_t       len;
-    int64_t      date, first, end;
-    uint64_t     msn;
+    int64_t      date;
     const char  *line, *last, *eol, *value;
 
     line = (const char *) answer->body;
     last = line + answer->len;
-    first = 0;
     date = 0;
-    end = 0;
-    msn = 0;
 
     for ( /* void */ ; line < last; line = eol + 1) {
 
@@ -207,36 +258,31 @@ watch_answer(watch_t *w, http_answer_t *answer)
             || (value = watch_value(line, len,
                                     "#EXT-X-SKIP:SKIPPED-SEGMENTS=")))
         {
-            msn += strtoull(value, NULL, 10);
+            list->msn += strtoull(value, NULL, 10);
 
         } else if ((value = watch_value(line, len,
                                         "#EXT-X-PROGRAM-DATE-TIME:")))
         {
             date = watch_date(value);
-            first = first ? first : date;
+            list->first = list->first ? list->first : date;
+            list->edge = date;
+
+        } else if ((value = watch_value(line, len,
+                                        "#EXT-X-PART:DURATION=")))
+        {
+            list->edge += (int64_t) (strtod(value, NULL) * 1e6);
+            list->part++;
 
         } else if ((value = watch_value(line, len, "#EXTINF:"))) {
-            end = date + (int64_t) (strtod(value, NULL) * 1e6);
+            list->end = date + (int64_t) (strtod(value, NULL) * 1e6);
+
+        } else if (watch_value(line, len + 1, "#EXT-X-ENDLIST")) {
+            list->ended = 1;
 
         } else if (len && line[0] != '#') {
-            msn++;
+            list->msn++;
+            list->part = 0;
         }
-    }
-
-    if (end == 0) {
-        w->wrong = "the playlist has no dates";
-        return;
-    }
-
-    if (w->base == 0) {
-        w->base = first;
-    }
-
-    w->next = msn;
-
-    if (end - w->base > w->listed) {
-        w->listed = end - w->base;
-        w->moved = stats_clock();
     }
 }
 

@@ -20,10 +20,12 @@ typedef struct {
     http_url_t       url;               /* of a media playlist */
     http_t           http;
     int              epoll;
+    int              parts;             /* they count, else segments do */
     int64_t          base;              /* us since 1970: the stream's begin;
                                            0: nothing is listed yet */
     int64_t          listed;            /* us of the stream */
     uint64_t         next;              /* segment to wait for */
+    uint64_t         part;              /* of it */
     int64_t          when;              /* us: to ask again */
     int64_t          moved;             /* us: when more was listed */
     const char      *wrong;             /* why it is of no more use */

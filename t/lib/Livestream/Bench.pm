@@ -21,6 +21,9 @@ package Livestream::Bench;
 #
 #     clip     what clip() takes        track    source (that must grow)
 #     args     further options          patience 120 (seconds)
+#     each     is called a few times a second meanwhile
+#
+# $p->{begin} is then the date of its first picture, in seconds since 1970.
 #
 # follow($s, @tracks) starts viewers of some of a stream's playlists, who fetch
 # its parts too, until they are stopped; then result() is what they measured.
@@ -40,11 +43,12 @@ our @ISA = qw(Livestream::Test::Publisher);
 my %size = (size => '320x180', fps => 30, gop => 1, rate => 48000,
             seconds => 6, channels => 2);
 
-# as many frames of audio as fit, so that a loop has no seam
+# As many frames of audio as fit, so that a loop has no seam; and hardly any
+# bytes, since there may be days of it.
 my %small = (size => '64x36', fps => 2, gop => 2, rate => 16000, seconds => 8,
-             channels => 1, audio => ['aac', '-b:a', '16k'],
+             channels => 1, audio => ['aac', '-af', 'volume=0', '-b:a', '8k'],
              video => ['libx264', '-preset', 'ultrafast',
-                       '-tune', 'zerolatency']);
+                       '-tune', 'zerolatency', '-qp', 51]);
 
 
 sub new {
@@ -136,11 +140,19 @@ sub ahead {
                         int($o{seconds} * 1000), '--watch', $url,
                         @{ $o{args} // [] });
 
+    my $next = 0;
+
     Livestream::Test::wait_for(sub {
+        if ($o{each} && Livestream::Test::now() > $next) {
+            $o{each}->();
+            $next = Livestream::Test::now() + 0.2;
+        }
+
         $p->output =~ /^[\d.]+ (?:ahead|stuck|refused|closed) /m
     }, $o{patience} // 120);
 
-    $p->output =~ /^[\d.]+ ahead /m or die "not published:\n", $p->output;
+    ($p->{begin}) = $p->output =~ /^[\d.]+ ahead .* begin=([\d.]+)/m
+        or die "not published:\n", $p->output;
 
     return $p;
 }
