@@ -33,9 +33,10 @@ ok($t->reload, 'the configuration has another ladder');
 
 $p = $t->publish($s, size => '320x240');
 
-ok((wait_for { variants() eq 'source 180p 90p' } 20),
+ok((wait_for { $old->step; variants() eq 'source 180p 90p' } 20),
    'the other ladder is offered') or diag(variants(), "\n", $p->output);
-ok((wait_for { stored() eq '180p 90p source' } 5), 'the store has it');
+ok((wait_for { $old->step; stored() eq '180p 90p source' } 5),
+   'the store has it');
 
 $old->run(5);
 
