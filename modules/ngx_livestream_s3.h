@@ -107,6 +107,7 @@ typedef struct {
     size_t                     got;             /* in data */
     char                       answer[4096];    /* any other body's start */
     size_t                     nanswer;
+    size_t                     ignored;         /* bytes of it */
     unsigned                   opaque:1;        /* etag is no MD5: encrypted */
 
     unsigned                   changed:1;       /* the file became shorter */

@@ -302,6 +302,7 @@ ngx_livestream_s3_abort(ngx_livestream_s3_upload_t *u)
     ngx_livestream_storage_error_t  error;
 
     memset(&r, 0, sizeof(r));
+    memset(&error, 0, sizeof(error));
 
     r.method = "DELETE";
     r.key = u->key;

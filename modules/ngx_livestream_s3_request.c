@@ -42,6 +42,7 @@
 #define NGX_LIVESTREAM_S3_SLOW         1024L    /* bytes/s, that for */
 #define NGX_LIVESTREAM_S3_PATIENCE     30L      /* s, is as good as dead */
 #define NGX_LIVESTREAM_S3_BUFFER       (256L * 1024)
+#define NGX_LIVESTREAM_S3_IGNORED      (1024 * 1024)
 #define NGX_LIVESTREAM_S3_TOKEN        "x-amz-security-token: "
 #define NGX_LIVESTREAM_S3_EMPTY                                              \
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -541,7 +542,9 @@ ngx_livestream_s3_write(char *p, size_t size, size_t n, void *data)
     memcpy(r->answer + r->nanswer, p + blank, len);
     r->nanswer += len;
 
-    return n;
+    r->ignored += n - len;
+
+    return r->ignored > NGX_LIVESTREAM_S3_IGNORED ? 0 : n;
 }
 
 

@@ -353,11 +353,47 @@ subtest 'a file that is not there, and one that changes meanwhile' => sub {
 };
 
 
+subtest 'an answer without an end' => sub {
+    $s3->answer(500, 'x' x (4 * MIB));
+
+    my $r = $c->put('id/endless.m4s', $small);
+    is($r->{rc}, 'again', 'is not waited for');
+    is($r->{text}, 'PUT: 500', 'nor taken for a reason');
+
+    $s3->normal;
+};
+
+
+subtest 'a certificate that nobody vouches for' => sub {
+    Livestream::Test::make_certificate($dir);
+
+    my $tls = Livestream::Test::S3->new("$dir/tls", key => "$dir/tls.key",
+                                        certificate => "$dir/tls.crt");
+    my $client = Livestream::Test::S3::Client->new($tls);
+    my $r = $client->put('id/a.m4s', $small);
+
+    is($r->{rc}, 'refused', 'is not trusted');
+    like($r->{text}, qr/certificate/, 'says so');
+    is_deeply($tls->requests, [], 'nothing was sent');
+};
+
+
+subtest 'connections are kept' => sub {
+    $s3->requests;
+    $c->put("id/kept/$_.m4s", $small) for 1 .. 10;
+    is(scalar @{ $s3->requests }, 20, 'of twenty requests');
+    cmp_ok($s3->connections, '<=', 1, 'on one that there was, or a new one');
+};
+
+
 subtest 'many at once, on as many connections' => sub {
     my @ids = map { $c->begin(put => "id/many/segment-$_.m4s", $small) }
         1 .. 40;
 
     is_deeply([map { $c->end($_)->{rc} } @ids], [('ok') x 40], 'all stored');
+
+    $s3->requests;
+    cmp_ok($s3->connections, '<=', 40, 'no more connections than threads');
 
     my $objects = $s3->objects;
     is(scalar(grep { m{^recordings/id/many/}

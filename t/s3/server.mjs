@@ -7,9 +7,10 @@
 //     client --> net (rate, cut, hang) --> http (verify) --> s3rver --> files
 //
 // server.mjs CONFIG: JSON of port, directory, bucket, region, access, secret,
-// token.  Prints a line of JSON when it is ready.  Each line of JSON on stdin
-// says what goes wrong from now on, {} nothing, and is answered by one with
-// the requests since the last such line; it ends with stdin.
+// token, and for TLS certificate and key.  Prints a line of JSON when it is
+// ready.  Each line of JSON on stdin says what goes wrong from now on, {}
+// nothing, and is answered by one with the requests since the last such line,
+// and how many connections there were; it ends with stdin.
 
 import { createHash } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
@@ -17,6 +18,7 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import readline from 'node:readline';
+import tls from 'node:tls';
 
 import aws4 from 'aws4';
 import S3rver from 's3rver';
@@ -26,7 +28,7 @@ const SKEW = 15 * 60 * 1000;
 
 let faults = {};
 let requests = [];
-let sockets = new Set();
+let connections = 0;
 
 class Refusal extends Error {
     constructor(status, code, message, extra = '') {
@@ -395,18 +397,26 @@ function forward(from, to, upstream) {
 
     from.on('end', () => to.end());
     from.on('error', () => to.destroy());
-    from.on('close', () => { to.destroy(); sockets.delete(from); });
-    sockets.add(from);
+    from.on('close', () => to.destroy());
 }
 
-const proxy = net.createServer(client => {
+function connected(client) {
+    connections++;
+
     const server = net.connect(front.address().port, '127.0.0.1');
 
     client.setNoDelay();
     server.setNoDelay();
     forward(client, server, true);
     forward(server, client, false);
-});
+}
+
+const proxy = config.certificate
+    ? tls.createServer({
+        cert: await readFile(config.certificate),
+        key: await readFile(config.key),
+    }, connected)
+    : net.createServer(connected);
 
 proxy.listen(config.port, '127.0.0.1', () => {
     console.log(JSON.stringify({ port: proxy.address().port }));
@@ -414,6 +424,7 @@ proxy.listen(config.port, '127.0.0.1', () => {
 
 readline.createInterface({ input: process.stdin }).on('line', line => {
     faults = JSON.parse(line);
-    console.log(JSON.stringify(requests));
+    console.log(JSON.stringify({ requests, connections }));
     requests = [];
+    connections = 0;
 }).on('close', () => process.exit(0));

@@ -155,7 +155,7 @@ run(void *data)
     n = 0;
     word[0] = strtok_r(job->line, " \n", &save);
 
-    while (word[n] && n < 5) {
+    while (n < 5 && word[n]) {
         word[++n] = strtok_r(NULL, " \n", &save);
     }
 

@@ -303,6 +303,7 @@ test_answers(void)
 
         memset(&r, 0, sizeof(r));
 
+        error.text[0] = '\0';
         r.method = "PUT";
         r.status = a->status;
         strcpy(r.answer, a->answer);

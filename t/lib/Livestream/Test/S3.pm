@@ -19,9 +19,11 @@ package Livestream::Test::S3;
 #     $s3->objects                      # { KEY => { size, md5, path } }
 #     $s3->requests                     # since the last call: [{ method, url,
 #                                       # status }]
+#     $s3->connections                  # how many there were until that call
 #     $s3->unfinished                   # uploads in parts that are not over
 #
-# A fault replaces the one before.  Ends with the test.
+# A fault replaces the one before.  With certificate => FILE, key => FILE it
+# speaks TLS.  Ends with the test.
 
 use v5.28;
 use warnings;
@@ -70,7 +72,8 @@ sub start {
     my ($s) = @_;
 
     my %config = (directory => $s->{dir});
-    $config{$_} = $s->{$_} for qw(port bucket region access secret token);
+    $config{$_} = $s->{$_}
+        for qw(port bucket region access secret token certificate key);
 
     pipe my $in, my $to or die "pipe: $!\n";
     pipe my $from, my $out or die "pipe: $!\n";
@@ -122,7 +125,10 @@ sub tell {
     print { $s->{to} } JSON::PP->new->encode(\%fault), "\n";
 
     my $line = $s->read_line // die "the S3 server does not answer\n";
-    push @{ $s->{requests} }, @{ JSON::PP->new->decode($line) };
+    my $seen = JSON::PP->new->decode($line);
+
+    push @{ $s->{requests} }, @{ $seen->{requests} };
+    $s->{connections} += $seen->{connections};
 
     $s->{fault} = \%fault;
 
@@ -151,12 +157,20 @@ sub requests {
 
     my @requests = @{ $s->{requests} };
     $s->{requests} = [];
+    $s->{counted} = delete $s->{connections};
 
     return \@requests;
 }
 
 
-sub endpoint { "http://127.0.0.1:$_[0]{port}" }
+sub connections { $_[0]{counted} }
+
+
+sub endpoint {
+    my ($s) = @_;
+
+    return ($s->{certificate} ? 'https' : 'http') . "://127.0.0.1:$s->{port}";
+}
 
 
 sub uri { "s3://$_[0]{bucket}" . ($_[0]{prefix} ? "/$_[0]{prefix}" : '') }
