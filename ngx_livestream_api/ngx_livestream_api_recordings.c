@@ -54,6 +54,8 @@ static ngx_int_t ngx_livestream_api_parse_time(const char *text, size_t len,
     int64_t *us);
 static void ngx_livestream_api_recording_patched(
     ngx_livestream_api_call_t *call, ngx_livestream_store_result_t *result);
+static void ngx_livestream_api_recording_unready(
+    ngx_livestream_api_call_t *call, ngx_livestream_store_result_t *result);
 static void ngx_livestream_api_recording_deleted(
     ngx_livestream_api_call_t *call, ngx_livestream_store_result_t *result);
 static void ngx_livestream_api_recording_stays(
@@ -105,7 +107,8 @@ static const char  ngx_livestream_api_sql_get_recording[] =
 static const char  ngx_livestream_api_sql_retention[] =
     "UPDATE dvr_recordings SET retention_until = $3,"
     " updated_at = CURRENT_TIMESTAMP"
-    " WHERE id = $1 AND live_stream_id = $2 AND status <> 'deleted'";
+    " WHERE id = $1 AND live_stream_id = $2"
+    " AND status IN ('ready', 'failed')";
 
 static const char  ngx_livestream_api_sql_delete_recording[] =
     "UPDATE dvr_recordings SET status = 'deleted',"
@@ -581,13 +584,33 @@ static void
 ngx_livestream_api_recording_patched(ngx_livestream_api_call_t *call,
     ngx_livestream_store_result_t *result)
 {
-    if (result->changes) {
-        ngx_livestream_keeper_ring();
+    if (result->changes == 0) {
+        ngx_livestream_api_read_recording(call,
+                                       ngx_livestream_api_recording_unready);
+        return;
     }
 
-    /* tells whether there was one */
+    ngx_livestream_keeper_ring();
 
     ngx_livestream_api_recording(call);
+}
+
+
+/* the keeper says how long it is kept once it is finished */
+
+static void
+ngx_livestream_api_recording_unready(ngx_livestream_api_call_t *call,
+    ngx_livestream_store_result_t *result)
+{
+    if (result->nrows == 0) {
+        ngx_livestream_api_problem(call, NGX_HTTP_NOT_FOUND,
+                                   ngx_livestream_api_no_recording);
+        return;
+    }
+
+    ngx_livestream_api_problem(call, NGX_HTTP_CONFLICT,
+                               "it is not finished yet: wait until its status "
+                               "is ready");
 }
 
 

@@ -220,6 +220,8 @@ problem('a field that is ' . JSON::PP->new->allow_nonref->encode($_), 400,
 
 problem('a time that has passed', 422, 'retention_until', PATCH =>
         "$base/$id", { retention_until => '2001-01-01T00:00:00Z' });
+problem('one that is not finished', 409, undef, PATCH => "$base/$now",
+        { retention_until => undef });
 problem("$_ cannot be changed", 400, $_, PATCH => "$base/$id", { $_ => 'x' })
     for qw(id status video_id manifest_url colour);
 problem('no body', 400, undef, PATCH => "$base/$id");

@@ -121,8 +121,10 @@ export class RecordingPage {
                                         text + " from now")),
            h("option", {value: "ever"}, "For ever"));
 
-        return h("section.card.kept", {}, h("h2", {}, "Kept"), this.kept,
-                 this.keep);
+        this.keeping = h("section.card.kept", {}, h("h2", {}, "Kept"),
+                         this.kept, this.keep);
+
+        return this.keeping;
     }
 
     /* a newer answer of the API */
@@ -133,6 +135,7 @@ export class RecordingPage {
         setText(this.length, lengthText(recording));
         this.remove.hidden = recording.status === "recording";
         setText(this.kept, capital(keptText(recording)));
+        this.keeping.hidden = !["ready", "failed"].includes(recording.status);
         this.#play();
         this.#overlay();
         this.#showConversion();
