@@ -17,7 +17,8 @@
  *   audio          |------|------|------| GAP  |
  *
  * A gap begins where its track is, and ends where the timeline says, or where
- * its track goes on.
+ * its track goes on.  It has the init of the media before it, so that players
+ * need none for a gap alone.
  *
  * Pure C; any thread.
  */
@@ -202,8 +203,16 @@ ngx_livestream_dvr_align_track(ngx_livestream_dvr_track_t *t,
     }
 
     own = t->segments;
-    init = t->nsegments ? own->init : 0;
     at = line[0].start;
+    init = 0;
+
+    for (k = 0; k < t->nsegments; k++) {
+        if (!(own[k].flags & NGX_LIVESTREAM_DVR_GAP)) {
+            init = own[k].init;
+            break;
+        }
+    }
+
     k = 0;
 
     for (i = 0; i < n; i++) {
@@ -211,6 +220,11 @@ ngx_livestream_dvr_align_track(ngx_livestream_dvr_track_t *t,
 
         if (k < t->nsegments && own[k].msn == first + i) {
             *s = own[k++];
+
+            if (s->flags & NGX_LIVESTREAM_DVR_GAP) {
+                s->init = init;
+            }
+
             init = s->init;
 
         } else {

@@ -9,7 +9,8 @@
  *       --> DIR/master.m3u8, master.m3u8.gz               the last: ready
  *
  * Each file is put into its place by a rename.  May be done again at any time,
- * with the same result.
+ * with the same result; segments are not looked at.  A track of gaps alone is
+ * left out.
  *
  * No nginx state; a job's thread.  0 or an errno with *reason, a static text.
  */
@@ -28,8 +29,9 @@ typedef struct {
     int64_t                  duration;      /* us, of the longest track,
                                                gaps included */
     int64_t                  media;         /* us, without the gaps */
-    uint64_t                 size;          /* bytes of all segments and
-                                               initialization segments */
+    uint64_t                 size;          /* bytes of all segments, and of
+                                               the initialization segments
+                                               that are on the disk */
     uint32_t                 segments;      /* of the longest track */
 } ngx_livestream_dvr_summary_t;
 

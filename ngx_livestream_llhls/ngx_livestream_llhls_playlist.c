@@ -5,7 +5,8 @@
  * Playlists.  A media playlist is written from a view of its track, from the
  * oldest segment to the next part:
  *
- *     header      VERSION TARGETDURATION SERVER-CONTROL PART-INF ...
+ *     header      VERSION TARGETDURATION SERVER-CONTROL PART-INF ..., or
+ *                 PLAYLIST-TYPE instead of the last two
  *     SKIP        in a delta update, instead of the oldest segments
  *     segment     DISCONTINUITY MAP PROGRAM-DATE-TIME, PARTs, GAP EXTINF URI
  *       ...
@@ -15,7 +16,7 @@
  * What belongs to the open segment is written with its first part, not
  * before: until then it may still change, and a playlist only ever grows.
  *
- * Whoever has a view may call this, in the event loop.
+ * Whoever has a view may call this, in any thread.
  */
 
 
@@ -209,7 +210,12 @@ ngx_livestream_llhls_header_write(u_char *p,
     p = ngx_livestream_llhls_int(p, m->target_duration);
     *p++ = '\n';
 
-    p = ngx_livestream_llhls_control_write(p, m);
+    if (m->vod) {
+        p = ngx_livestream_llhls_text(p, "#EXT-X-PLAYLIST-TYPE:VOD\n");
+
+    } else {
+        p = ngx_livestream_llhls_control_write(p, m);
+    }
 
     p = ngx_livestream_llhls_text(p, "#EXT-X-MEDIA-SEQUENCE:");
     p = ngx_livestream_llhls_int(p, state->seg_first);

@@ -30,6 +30,7 @@ typedef struct {
     uint32_t                 target_duration;   /* s */
     uint32_t                 part_target;       /* us; 0: no low latency */
     ngx_uint_t               skipped;           /* segments; 0: no delta */
+    ngx_uint_t               vod;               /* ended, never was live */
     ngx_uint_t               nreports;
     ngx_livestream_llhls_report_t  reports[NGX_LIVESTREAM_MAX_TRACKS];
 } ngx_livestream_llhls_media_t;

@@ -12,6 +12,171 @@
 #include "dvr_recording.h"
 
 
+/* -1 if there is none */
+
+static int64_t
+size(unsigned track, uint64_t msn)
+{
+    struct stat  st;
+
+    return stat(file(track, msn), &st) == 0 ? st.st_size : -1;
+}
+
+
+/* the bytes of a segment, malloc'ed */
+
+static uint8_t *
+get(unsigned track, uint64_t msn, size_t *len)
+{
+    FILE     *f;
+    uint8_t  *data;
+
+    *len = size(track, msn);
+    data = malloc(*len);
+
+    f = fopen(file(track, msn), "r");
+
+    if (f == NULL || fread(data, 1, *len, f) != *len) {
+        printf("Bail out! %s\n", file(track, msn));
+        exit(1);
+    }
+
+    fclose(f);
+
+    return data;
+}
+
+
+static void
+put(unsigned track, uint64_t msn, const uint8_t *data, size_t len)
+{
+    FILE  *f;
+
+    f = fopen(file(track, msn), "w");
+
+    if (f == NULL || fwrite(data, 1, len, f) != len || fclose(f) != 0) {
+        printf("Bail out! %s\n", file(track, msn));
+        exit(1);
+    }
+}
+
+
+/* the index that was made of the same files the last time */
+
+static ngx_livestream_dvr_index_t
+keep(void)
+{
+    ngx_livestream_dvr_index_t  kept;
+
+    kept = idx;
+    memset(&idx, 0, sizeof(idx));
+
+    return kept;
+}
+
+
+static int
+same(ngx_livestream_dvr_index_t *one)
+{
+    size_t                         i;
+    unsigned                       k;
+    ngx_livestream_dvr_segment_t  *a, *b;
+
+    if (one->ntracks != idx.ntracks) {
+        return 0;
+    }
+
+    for (k = 0; k < idx.ntracks; k++) {
+
+        if (one->tracks[k].nsegments != idx.tracks[k].nsegments) {
+            return 0;
+        }
+
+        for (i = 0; i < idx.tracks[k].nsegments; i++) {
+            a = &one->tracks[k].segments[i];
+            b = &idx.tracks[k].segments[i];
+
+            if (a->msn != b->msn || a->start != b->start || a->pdt != b->pdt
+                || a->duration != b->duration || a->size != b->size
+                || a->init != b->init || a->flags != b->flags)
+            {
+                printf("# track %u, segment %" PRIu64 "\n", k, a->msn);
+                return 0;
+            }
+        }
+    }
+
+    return 1;
+}
+
+
+static int
+is_made(const ngx_livestream_dvr_segment_t *s, unsigned track)
+{
+    ngx_livestream_llhls_segment_t  *m;
+
+    m = made(track, s->msn);
+
+    return s->start == m->start && s->pdt == m->pdt
+           && s->duration == m->duration && s->size == m->size
+           && s->init == m->init && s->flags == m->flags;
+}
+
+
+static ngx_livestream_dvr_segment_t *
+segment(unsigned track, uint64_t msn)
+{
+    return &idx.tracks[track].segments[msn
+                                       - idx.tracks[track].segments[0].msn];
+}
+
+
+/* no holes, the same numbers and discontinuities everywhere, and in each
+ * track one segment begins where the one before it ends */
+
+static int
+aligned(void)
+{
+    size_t                       i;
+    unsigned                     k;
+    ngx_livestream_dvr_track_t  *a, *t;
+
+    a = &idx.tracks[0];
+
+    for (k = 0; k < idx.ntracks; k++) {
+        t = &idx.tracks[k];
+
+        if (t->nsegments != a->nsegments) {
+            return 0;
+        }
+
+        for (i = 0; i < t->nsegments; i++) {
+
+            if (t->segments[i].msn != a->segments[0].msn + i
+                || t->segments[i].duration == 0
+                || (t->segments[i].flags & NGX_LIVESTREAM_DVR_OPEN)
+                || (t->segments[i].size == 0)
+                   != ((t->segments[i].flags & NGX_LIVESTREAM_DVR_GAP) != 0)
+                || ((t->segments[i].flags ^ a->segments[i].flags)
+                    & NGX_LIVESTREAM_DVR_DISCONTINUITY))
+            {
+                return 0;
+            }
+
+            if (i && t->segments[i].start != t->segments[i - 1].start
+                                             + t->segments[i - 1].duration)
+            {
+                printf("# %s: %" PRIu64 " does not go on\n", t->name,
+                       t->segments[i].msn);
+                return 0;
+            }
+        }
+    }
+
+    return 1;
+}
+
+
 static void
 test_nothing_is_wrong(void)
 {

@@ -193,6 +193,38 @@ test_ended(void)
 
 
 static void
+test_recorded(void)
+{
+    stream_t  s;
+
+    make(&s, 2, 0, 0);
+
+    s.view.state.ended = 1;
+    s.segments[1].flags = NGX_LIVESTREAM_GAP;
+    s.m.part_target = 0;
+    s.m.vod = 1;
+
+    tap_str(write_media(&s),
+        "#EXTM3U\n"
+        "#EXT-X-VERSION:6\n"
+        "#EXT-X-TARGETDURATION:4\n"
+        "#EXT-X-PLAYLIST-TYPE:VOD\n"
+        "#EXT-X-MEDIA-SEQUENCE:100\n"
+        "#EXT-X-DISCONTINUITY-SEQUENCE:0\n"
+        "#EXT-X-MAP:URI=\"init-0.mp4\"\n"
+        "#EXT-X-PROGRAM-DATE-TIME:@0\n"
+        "#EXTINF:4.000000,\n"
+        "segment-100.m4s\n"
+        "#EXT-X-PROGRAM-DATE-TIME:@4000\n"
+        "#EXT-X-GAP\n"
+        "#EXTINF:4.000000,\n"
+        "segment-101.m4s\n"
+        "#EXT-X-ENDLIST\n",
+        "a recording's playlist has nothing of a live one");
+}
+
+
+static void
 test_plain(void)
 {
     stream_t  s;
@@ -539,6 +571,7 @@ main(void)
     test_live();
     test_gap();
     test_ended();
+    test_recorded();
     test_plain();
     test_delta();
     test_window();
