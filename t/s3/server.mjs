@@ -7,8 +7,8 @@
 //     client --> net (rate, cut, hang) --> http (verify) --> s3rver --> files
 //
 // server.mjs CONFIG: JSON of port, directory, bucket, region, access, secret,
-// token, and for TLS certificate and key.  Prints a line of JSON when it is
-// ready.  Each line of JSON on stdin says what goes wrong from now on, {}
+// token, cors, and for TLS certificate and key.  Prints a line of JSON when it
+// is ready.  Each line of JSON on stdin says what goes wrong from now on, {}
 // nothing, and is answered by one with the requests since the last such line,
 // and how many connections there were; it ends with stdin.
 
@@ -199,9 +199,16 @@ function injected(req) {
     throw refusal;
 }
 
+// pages of any origin may read what they can get
+const cors = '<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>'
+    + '<AllowedMethod>GET</AllowedMethod><AllowedHeader>Range</AllowedHeader>'
+    + '</CORSRule></CORSConfiguration>';
+
 const s3 = new S3rver({
     address: '127.0.0.1', port: 0, silent: true, directory: config.directory,
-    configureBuckets: [{ name: config.bucket }],
+    configureBuckets: [{
+        name: config.bucket, configs: config.cors ? [cors] : [],
+    }],
 });
 const { port: inner } = await s3.run();
 

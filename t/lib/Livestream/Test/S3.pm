@@ -5,7 +5,8 @@ package Livestream::Test::S3;
 # A real S3 server with a bucket of its own, which checks signatures and sums
 # (t/s3/server.mjs), and what may go wrong with it:
 #
-#     my $s3 = Livestream::Test::S3->new("$t->{dir}/s3");
+#     my $s3 = Livestream::Test::S3->new("$t->{dir}/s3");   # cors => 1: for
+#                                       # pages of any origin
 #     ... $s3->uri, $s3->directives for livestream{}
 #     $s3->stop; $s3->start;            # away, and back with what it had
 #     $s3->slow(100_000);               # bytes per second and connection
@@ -73,7 +74,8 @@ sub start {
 
     my %config = (directory => $s->{dir});
     $config{$_} = $s->{$_}
-        for qw(port bucket region access secret token certificate key);
+        for qw(port bucket region access secret token certificate key
+               cors);
 
     pipe my $in, my $to or die "pipe: $!\n";
     pipe my $from, my $out or die "pipe: $!\n";
