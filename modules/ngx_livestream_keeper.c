@@ -15,6 +15,9 @@
 #include "ngx_livestream.h"
 
 
+#define NGX_LIVESTREAM_KEEPER_SILENCE  60       /* s */
+
+
 void
 ngx_livestream_keeper_ring(void)
 {
@@ -34,11 +37,17 @@ ngx_livestream_keeper_claim(void)
     pid = keeper->pid;
 
     if (pid == ngx_pid) {
+        keeper->heartbeat = ngx_time();
         return NGX_OK;
     }
 
+    /* its number may be another process's by now */
+
     if (ngx_exiting
-        || (pid != 0 && (kill(pid, 0) == 0 || ngx_errno != ESRCH)))
+        || (pid != 0
+            && (kill(pid, 0) == 0 || ngx_errno != ESRCH)
+            && (time_t) keeper->heartbeat + NGX_LIVESTREAM_KEEPER_SILENCE
+               > ngx_time()))
     {
         return NGX_DECLINED;
     }
@@ -47,6 +56,7 @@ ngx_livestream_keeper_claim(void)
 
     if (keeper->pid == pid) {
         keeper->pid = ngx_pid;
+        keeper->heartbeat = ngx_time();
     }
 
     ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);

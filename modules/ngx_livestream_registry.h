@@ -191,6 +191,7 @@ typedef struct {
  */
 typedef struct {
     ngx_pid_t                pid;           /* 0: nobody; under the mutex */
+    ngx_atomic_t             heartbeat;     /* ngx_time() of its claim */
     ngx_atomic_t             rung;          /* counts: there is work */
     ngx_atomic_t             full;          /* the disk of recordings is */
 } ngx_livestream_keeper_t;

@@ -192,7 +192,11 @@ ngx_livestream_dvr_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return ngx_livestream_dvr_recorder_init_process(cycle);
+    if (ngx_livestream_dvr_recorder_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_livestream_dvr_keeper_init_process(cycle);
 }
 
 
@@ -209,6 +213,7 @@ ngx_livestream_dvr_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
+    ngx_livestream_dvr_keeper_exit_process();
     ngx_livestream_dvr_recorder_exit_process();
 
     if (dvr->storage) {

@@ -44,6 +44,7 @@ struct ngx_livestream_dvr_entry_s {
     char                     id[NGX_LIVESTREAM_ID_LEN + 1];
     char                     rid[NGX_LIVESTREAM_ID_LEN + 1];
     ngx_uint_t               storage;       /* files are to go there */
+    ngx_uint_t               ended;         /* it is the last one */
     ngx_uint_t               nfiles;
     ngx_livestream_dvr_file_t  files[NGX_LIVESTREAM_DVR_FILES];
     ngx_err_t                err;
@@ -91,7 +92,7 @@ ngx_livestream_dvr_recorder_init_process(ngx_cycle_t *cycle)
 {
     ngx_livestream_dvr_closing = 0;
 
-    ngx_livestream_dvr_crew = ngx_livestream_crew_create(cycle, "recorder", 1,
+    ngx_livestream_dvr_crew = ngx_livestream_crew_create(cycle, "dvr-index", 1,
                                               NGX_LIVESTREAM_DVR_ENTRIES, 0);
 
     return ngx_livestream_dvr_crew ? NGX_OK : NGX_ERROR;
@@ -295,6 +296,7 @@ ngx_livestream_dvr_log_end(ngx_livestream_stream_t *s,
     }
 
     e->len += ngx_livestream_dvr_line_end(e->text + e->len);
+    e->ended = 1;
 
     ngx_livestream_dvr_log_post(s, log);
 }
@@ -456,6 +458,10 @@ ngx_livestream_dvr_written(ngx_livestream_job_t *job)
         if (e->nfiles) {
             ngx_livestream_keeper_ring();
         }
+    }
+
+    if (e->ended) {
+        ngx_livestream_keeper_ring();
     }
 
     ngx_free(e);

@@ -321,6 +321,16 @@ ngx_livestream_llhls_on_track(ngx_livestream_llhls_writer_t *w,
             return;
         }
 
+        if ((uint64_t) t->nseg * w->stream->sh->segment_duration
+            < w->stream->sh->window)
+        {
+            ngx_log_error(NGX_LOG_WARN, w->stream->log, 0,
+                          "stream %V: the livestream \"zone\" has room for "
+                          "%uD segments of track \"%s\", less than its DVR "
+                          "window",
+                          &w->stream->id, t->nseg, t->name);
+        }
+
         r = &w->records[w->nrecords++];
 
         r->track = t;
