@@ -22,7 +22,7 @@ sub run {
 
     for my $round (1 .. option(ROUNDS => 3)) {
         for my $which (qw(ours plain)) {
-            my ($c, $m) = publishers($n, $which eq 'plain');
+            my ($c, $m) = publishers($n, plain => $which eq 'plain');
 
             say_so(sprintf '%d publishers, %s: %.3f CPU s a stream minute, '
                    . '%.2f MiB a stream', $n, $which eq 'ours' ? 'livestream'
@@ -48,12 +48,12 @@ sub run {
 
 # CPU seconds a stream minute, MiB a stream
 sub publishers {
-    my ($n, $plain) = @_;
+    my ($n, %server) = @_;
 
     my $seconds = option(SECONDS => 20);
-    my $server = Measure->server(workers => 2, plain => $plain);
+    my $server = Measure->server(workers => 2, %server);
     my $clip = clip720($server);
-    my @keys = map { $plain ? "key$_"
+    my @keys = map { $server{plain} ? "key$_"
                      : $server->create(title => "Stream $_")->{stream_key} }
                1 .. $n;
 
