@@ -61,6 +61,10 @@ typedef struct {
 } ngx_livestream_dvr_command_t;
 
 
+static int ngx_livestream_dvr_append(ngx_livestream_dvr_index_t *index,
+    int fd);
+static int ngx_livestream_dvr_append_line(int fd, const char *line,
+    size_t len);
 static int ngx_livestream_dvr_read_lines(ngx_livestream_dvr_reader_t *r,
     int fd, char *buf);
 static int ngx_livestream_dvr_read_line(ngx_livestream_dvr_reader_t *r,
@@ -153,6 +157,117 @@ size_t
 ngx_livestream_dvr_line_recovered(char *p)
 {
     return snprintf(p, NGX_LIVESTREAM_DVR_LINE, "recovered\n");
+}
+
+
+int
+ngx_livestream_dvr_index_append(const char *dir,
+    ngx_livestream_dvr_index_t *index, const char **reason)
+{
+    int      fd, rc;
+    char    *path;
+    size_t   size;
+
+    size = strlen(dir) + sizeof("/index");
+    path = malloc(size);
+
+    if (path == NULL) {
+        *reason = "no memory for the index of a recording";
+        return ENOMEM;
+    }
+
+    (void) snprintf(path, size, "%s/index", dir);
+
+    fd = open(path, O_RDWR|O_APPEND|O_CLOEXEC);
+    rc = (fd == -1) ? errno : 0;
+
+    free(path);
+
+    if (rc == 0) {
+        rc = ngx_livestream_dvr_append(index, fd);
+
+        if (close(fd) == -1 && rc == 0) {
+            rc = errno;
+        }
+    }
+
+    if (rc) {
+        *reason = "the index of a recording cannot be written to";
+        return rc;
+    }
+
+    index->recovered = 1;
+
+    return 0;
+}
+
+
+static int
+ngx_livestream_dvr_append(ngx_livestream_dvr_index_t *index, int fd)
+{
+    int                            rc;
+    char                           line[NGX_LIVESTREAM_DVR_LINE], last;
+    off_t                          size;
+    size_t                         i;
+    unsigned                       k;
+    ngx_livestream_dvr_track_t    *t;
+    ngx_livestream_dvr_segment_t  *s;
+
+    size = lseek(fd, 0, SEEK_END);
+
+    if (size == -1) {
+        return errno;
+    }
+
+    rc = 0;
+    last = '\n';
+
+    if (size && pread(fd, &last, 1, size - 1) == -1) {
+        return errno;
+    }
+
+    if (last != '\n') {
+        rc = ngx_livestream_dvr_append_line(fd, "\n", 1);
+    }
+
+    for (k = 0; k < index->ntracks; k++) {
+        t = &index->tracks[k];
+
+        for (i = 0; rc == 0 && i < t->nsegments; i++) {
+            s = &t->segments[i];
+
+            if (s->line || (s->flags & NGX_LIVESTREAM_DVR_OPEN)) {
+                continue;
+            }
+
+            rc = ngx_livestream_dvr_append_line(fd, line,
+                          ngx_livestream_dvr_line_segment(line, t->name, s));
+        }
+    }
+
+    if (rc == 0) {
+        rc = ngx_livestream_dvr_append_line(fd, line,
+                                     ngx_livestream_dvr_line_recovered(line));
+    }
+
+    return rc;
+}
+
+
+static int
+ngx_livestream_dvr_append_line(int fd, const char *line, size_t len)
+{
+    ssize_t  n;
+
+    do {
+        n = write(fd, line, len);
+    } while (n == -1 && errno == EINTR);
+
+    if (n == -1) {
+        return errno;
+    }
+
+    return (size_t) n == len ? 0 : ENOSPC;
 }
 
 

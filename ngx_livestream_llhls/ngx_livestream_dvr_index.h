@@ -116,12 +116,18 @@ int ngx_livestream_dvr_index_add(ngx_livestream_dvr_track_t *t,
 int ngx_livestream_dvr_index_sort(ngx_livestream_dvr_index_t *index,
     const char **reason);
 
+/* Adds the segments that have no line to DIR/index, but for open ones, and
+ * that it is recovered. */
+int ngx_livestream_dvr_index_append(const char *dir,
+    ngx_livestream_dvr_index_t *index, const char **reason);
+
 /*
  * Brings index and files together, then all tracks to the same media sequence
  * numbers.
  *
  *   begun, not closed; not in the index     up to the last whole part
- *   larger than its line says               cut: viewers never saw the rest
+ *   larger than its line says               cut: viewers never saw the rest;
+ *                                           but only where a part ends
  *   smaller                                 up to the last whole part
  *   not there, but its line has a size      left as it is: it is in storage
  *   no init-N.mp4, though nothing of it

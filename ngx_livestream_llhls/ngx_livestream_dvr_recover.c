@@ -72,6 +72,9 @@ static int ngx_livestream_dvr_examine(ngx_livestream_dvr_recovery_t *r,
     size_t n, const char *name, const struct stat *st);
 static int ngx_livestream_dvr_place(ngx_livestream_dvr_recovery_t *r, size_t n,
     const struct stat *st, const ngx_livestream_dvr_parts_t *parts);
+static int ngx_livestream_dvr_believed(ngx_livestream_dvr_recovery_t *r,
+    const ngx_livestream_dvr_segment_t *s,
+    const ngx_livestream_dvr_parts_t *parts);
 static void ngx_livestream_dvr_place_start(ngx_livestream_dvr_recovery_t *r,
     size_t n, const struct stat *st, int64_t start, int64_t end);
 static const ngx_livestream_dvr_segment_t *ngx_livestream_dvr_peer(
@@ -80,15 +83,14 @@ static int ngx_livestream_dvr_initless(ngx_livestream_dvr_recovery_t *r,
     size_t from, size_t to);
 static int ngx_livestream_dvr_ticks(ngx_livestream_dvr_recovery_t *r,
     uint32_t init);
-static int ngx_livestream_dvr_append(ngx_livestream_dvr_recovery_t *r);
-static int ngx_livestream_dvr_append_lines(ngx_livestream_dvr_recovery_t *r,
-    int fd);
-static int ngx_livestream_dvr_append_line(int fd, const char *line,
-    size_t len);
 static void ngx_livestream_dvr_drop_open(ngx_livestream_dvr_track_t *t);
 
 
 #define ngx_livestream_dvr_end(s)  ((s)->start + (s)->duration)
+
+/* no segment is longer, as playlists round it: us */
+#define ngx_livestream_dvr_most(index)                                       \
+    ((int64_t) (index)->target_duration * 1000000 + 499999)
 
 
 int
@@ -122,7 +124,7 @@ ngx_livestream_dvr_index_recover(const char *dir,
         }
 
         if (rc == 0) {
-            rc = ngx_livestream_dvr_append(&r);
+            rc = ngx_livestream_dvr_index_append(dir, index, &r.reason);
         }
     }
 
@@ -402,7 +404,7 @@ static int
 ngx_livestream_dvr_examine(ngx_livestream_dvr_recovery_t *r, size_t n,
     const char *name, const struct stat *st)
 {
-    int                            fd, rc;
+    int                            fd, rc, told;
     ngx_livestream_dvr_parts_t     parts;
     ngx_livestream_dvr_segment_t  *s;
 
@@ -421,10 +423,21 @@ ngx_livestream_dvr_examine(ngx_livestream_dvr_recovery_t *r, size_t n,
         return errno;
     }
 
+    told = 0;
+
     if (!(s->flags & NGX_LIVESTREAM_DVR_OPEN)
         && (uint64_t) st->st_size > s->size)
     {
-        parts.size = s->size;
+        /* unless the line is wrong, a part ends there */
+
+        rc = ngx_livestream_dvr_parts(fd, s->size, &parts);
+        told = (parts.size == s->size
+                && ngx_livestream_dvr_believed(r, s, &parts));
+    }
+
+    if (rc || told) {
+
+        /* as its line says */
 
     } else if (r->timescale == 0) {
 
@@ -466,7 +479,7 @@ static int
 ngx_livestream_dvr_place(ngx_livestream_dvr_recovery_t *r, size_t n,
     const struct stat *st, const ngx_livestream_dvr_parts_t *parts)
 {
-    int64_t                        start, end, far;
+    int64_t                        start, end;
     ngx_livestream_dvr_segment_t  *s;
 
     s = &r->track->segments[n];
@@ -479,12 +492,7 @@ ngx_livestream_dvr_place(ngx_livestream_dvr_recovery_t *r, size_t n,
 
     start = ngx_livestream_ticks_to_us(parts->start, r->timescale);
     end = ngx_livestream_ticks_to_us(parts->end, r->timescale);
-    far = (int64_t) r->index->target_duration * 2000000;
-
-    if (s->line == 0
-        || start < s->start - NGX_LIVESTREAM_DVR_EARLY
-        || start > s->start + far)
-    {
+    if (!ngx_livestream_dvr_believed(r, s, parts)) {
         ngx_livestream_dvr_place_start(r, n, st, start, end);
     }
 
@@ -492,7 +500,7 @@ ngx_livestream_dvr_place(ngx_livestream_dvr_recovery_t *r, size_t n,
 
     if (n + 1 < r->track->nsegments && s[1].line && s[1].msn == s->msn + 1
         && s[1].start >= end - NGX_LIVESTREAM_DVR_ROUND
-        && s[1].start <= end + far)
+        && s[1].start <= s->start + ngx_livestream_dvr_most(r->index))
     {
         end = s[1].start;
     }
@@ -517,6 +525,33 @@ nothing:
     }
 
     return -1;
+}
+
+
+/* its line is there, and its samples are where that says; a segment may begin
+ * with gaps */
+
+static int
+ngx_livestream_dvr_believed(ngx_livestream_dvr_recovery_t *r,
+    const ngx_livestream_dvr_segment_t *s,
+    const ngx_livestream_dvr_parts_t *parts)
+{
+    int64_t  start;
+
+    if (s->line == 0) {
+        return 0;
+    }
+
+    if (r->timescale == 0
+        || parts->start / r->timescale > NGX_LIVESTREAM_DVR_FAR)
+    {
+        return 1;
+    }
+
+    start = ngx_livestream_ticks_to_us(parts->start, r->timescale);
+
+    return start >= s->start - NGX_LIVESTREAM_DVR_EARLY
+           && start <= s->start + ngx_livestream_dvr_most(r->index);
 }
 
 
@@ -662,110 +697,6 @@ ngx_livestream_dvr_ticks(ngx_livestream_dvr_recovery_t *r, uint32_t init)
     }
 
     return 0;
-}
-
-
-static int
-ngx_livestream_dvr_append(ngx_livestream_dvr_recovery_t *r)
-{
-    int    fd, rc;
-    char  *path;
-
-    path = ngx_livestream_dvr_path(r, "index");
-    if (path == NULL) {
-        return ENOMEM;
-    }
-
-    fd = open(path, O_RDWR|O_APPEND|O_CLOEXEC);
-    rc = (fd == -1) ? errno : 0;
-
-    free(path);
-
-    if (rc == 0) {
-        rc = ngx_livestream_dvr_append_lines(r, fd);
-
-        if (close(fd) == -1 && rc == 0) {
-            rc = errno;
-        }
-    }
-
-    if (rc) {
-        r->reason = "the index of a recording cannot be written to";
-        return rc;
-    }
-
-    r->index->recovered = 1;
-
-    return 0;
-}
-
-
-static int
-ngx_livestream_dvr_append_lines(ngx_livestream_dvr_recovery_t *r, int fd)
-{
-    int                            rc;
-    char                           line[NGX_LIVESTREAM_DVR_LINE], last;
-    off_t                          size;
-    size_t                         i;
-    unsigned                       k;
-    ngx_livestream_dvr_track_t    *t;
-    ngx_livestream_dvr_segment_t  *s;
-
-    size = lseek(fd, 0, SEEK_END);
-
-    if (size == -1) {
-        return errno;
-    }
-
-    rc = 0;
-    last = '\n';
-
-    if (size && pread(fd, &last, 1, size - 1) == -1) {
-        return errno;
-    }
-
-    if (last != '\n') {
-        rc = ngx_livestream_dvr_append_line(fd, "\n", 1);
-    }
-
-    for (k = 0; k < r->index->ntracks; k++) {
-        t = &r->index->tracks[k];
-
-        for (i = 0; rc == 0 && i < t->nsegments; i++) {
-            s = &t->segments[i];
-
-            if (s->line || (s->flags & NGX_LIVESTREAM_DVR_OPEN)) {
-                continue;
-            }
-
-            rc = ngx_livestream_dvr_append_line(fd, line,
-                          ngx_livestream_dvr_line_segment(line, t->name, s));
-        }
-    }
-
-    if (rc == 0) {
-        rc = ngx_livestream_dvr_append_line(fd, line,
-                                     ngx_livestream_dvr_line_recovered(line));
-    }
-
-    return rc;
-}
-
-
-static int
-ngx_livestream_dvr_append_line(int fd, const char *line, size_t len)
-{
-    ssize_t  n;
-
-    do {
-        n = write(fd, line, len);
-    } while (n == -1 && errno == EINTR);
-
-    if (n == -1) {
-        return errno;
-    }
-
-    return (size_t) n == len ? 0 : ENOSPC;
 }
 
 

@@ -362,6 +362,8 @@ test_target_duration_is_exceeded(void)
 {
     FILE  *f;
 
+    shell("rm %s/*/*.m4s", dir);
+
     f = index_begin();
     fprintf(f, "segment source 0 0 1767225600000000 4499999 1 1 0\n");
     fprintf(f, "segment audio 0 0 1767225600000000 6500000 1 1 0\n");

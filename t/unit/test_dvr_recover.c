@@ -378,6 +378,20 @@ test_a_file_is_not_as_its_line_says(void)
     tap_is(size(VIDEO, 2), made(VIDEO, 2)->size, "is cut");
     tap_ok(is_made(segment(VIDEO, 2), VIDEO), "as it was made");
 
+    /* a bit of its line was flipped, or the line is another's */
+
+    index_write(0, last() + 1, last() + 1);
+    shell("sed -i -E 's/^(segment source 2 [0-9 ]*) [0-9]+ 1 0$/\\1 99 1 0/; "
+          "s/^segment source 5 /segment source 3 /' %s/index", dir);
+    tap_is(recover(), 0, "sizes that are wrong");
+    tap_is(size(VIDEO, 2), made(VIDEO, 2)->size, "no file is cut for them");
+    tap_ok(is_made(segment(VIDEO, 2), VIDEO), "as it was made");
+    tap_is(segment(VIDEO, 3)->start, made(VIDEO, 3)->start, "nor for a line "
+           "of another segment");
+    tap_is(segment(VIDEO, 3)->size, made(VIDEO, 3)->size, "its size");
+    tap_is(segment(VIDEO, 5)->size, made(VIDEO, 5)->size, "which is found");
+    tap_ok(aligned(), "aligned");
+
     /* the disk was full, or what was on it was lost */
 
     n = last();
