@@ -252,7 +252,10 @@ export class Deck {
             return;
         }
 
-        this.#place(at, range);
+        const live = range.live && this.dragged === null
+                     && this.player.behind === null;
+
+        this.#place(live ? range.end : at, range);
         this.#tell(at, range);
     }
 

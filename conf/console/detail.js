@@ -96,6 +96,9 @@ export class Detail {
         this.keyPlace = h("div.place");
         this.publishPlace = h("div.place");
 
+        this.left = h("div.left", {}, this.#buildStage(), this.#buildMeter(),
+                      this.recordings.root, this.levels.root);
+
         const remove = this.#button("trash", "Delete", () => this.#delete());
 
         remove.classList.add("dangerous");
@@ -114,8 +117,7 @@ export class Detail {
                 remove)),
             this.keyPlace,
             h("div.body", {},
-              h("div.left", {}, this.#buildStage(), this.#buildMeter(),
-                this.recordings.root, this.levels.root),
+              this.left,
               h("div.right", {}, this.publishPlace,
                 h("section.card", {}, h("h2", {}, "Stream"), this.facts))));
     }
@@ -226,6 +228,7 @@ export class Detail {
             text = "The broadcast has ended.";
         }
 
+        this.left.classList.toggle("idle", !this.player);
         this.cover.hidden = shows;
         this.screen.dataset.busy = String(Boolean(state) && !shows
                                           && state !== "ended");

@@ -114,7 +114,7 @@ ok($b->eval('document.querySelector(".deck").hidden'),
    'and nothing to seek in');
 
 
-# ---- the list
+# ---- the list of recordings
 
 my $rid = recording('11111111-1111-4111-8111-111111111111');
 my $base = "/streams/$s->{id}/recordings/$rid";
@@ -126,6 +126,26 @@ insert($rid, start_time => '2026-03-01T18:00:00.000Z',
        retention_until => '2099-03-31T18:00:00.000Z');
 insert('22222222-2222-4222-8222-222222222222', status => 'failed',
        start_time => '2026-02-28T18:00:00.000Z');
+
+# ---- pictures of a seek bar
+
+my $cues = $b->eval(<<'END');
+import("./storyboard.js").then((m) => m.parse([
+    "WEBVTT", "", "NOTE 00:00:00.000 --> 00:00:10.000", "x.jpg#xywh=9,9,9,9",
+    "", "1", "00:00:10.000 --> 00:00:20.000", "b.jpg#xywh=2,0,160,90", "",
+    "00:00.000 --> 00:10.000 align:start", "a.jpg#xywh=1,0,160,90\r", "",
+    "00:00:20.000 --> 00:00:30.000", "no picture", "",
+    "00:00:30.000 --> 00:00:40.000", "c.jpg#xywh=-1,0,160,90", "",
+    "00:00:40.000 --> later", "d.jpg#xywh=4,0,160,90", "",
+    "100:00:00.000 --> 100:00:10.000", "e.jpg#xywh=5,0,160,90", "",
+    "00:00:50.000 --> 00:01:00.000",
+].join("\n"), location.href).map(
+    (cue) => [cue.start, new URL(cue.url).pathname.split("/").at(-1), cue.x])
+)
+END
+is_deeply($cues, [[0, 'a.jpg', 1], [10, 'b.jpg', 2], [360000, 'e.jpg', 5]],
+          'cues that are none are left out');
+
 
 $b->open($page);
 ok($b->wait('document.querySelectorAll(".recordings li").length === 2'),
