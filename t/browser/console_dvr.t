@@ -195,33 +195,33 @@ ok($b->wait("document.querySelector('video').currentTime < $at - 4"),
 
 # ---- an MP4 of it
 
-sub conversion {
-    my ($set) = @_;
-
-    $t->sql("UPDATE dvr_conversions SET $set");
-}
+sub hidden { $b->eval("document.querySelector('$_[0]').hidden") }
 
 $b->choose('[aria-label="Level of the MP4"]', '180p');
 $b->click('.conversion button');
-shows('.running', 'Waiting', 'an MP4 is asked for');
+ok($b->wait('document.querySelector(".asks").hidden
+             && document.querySelector(".running").innerText === "Waiting"'),
+   'an MP4 is asked for, once');
 
 my ($row) = $t->sql('SELECT * FROM dvr_conversions');
 is($row->{resolution}, '180p', 'of the level that was chosen');
-ok($b->eval('document.querySelector(".asks").hidden'), 'only once');
 
-conversion("status = 'running', progress = 0.42");
-shows('.running', '42 %', 'its progress is shown');
+# a recording that was not made by this server has no index
+shows('.conversion .fault', 'index', 'its fault is shown', 20);
+ok(!hidden('.asks'), 'and it can be asked for again');
+
+# one that the keeper leaves alone, for its video is none
+$t->sql("UPDATE dvr_conversions SET status = 'running', progress = 0.42,"
+        . " video_id = 'none'");
+$b->open("$page/recordings/$rid");
+shows('.running', '42 %', 'progress is shown');
+ok(hidden('.conversion .fault') && hidden('.asks'), 'and nothing else');
 
 $b->screenshot("$ENV{SHOTS}/converting.png") if $ENV{SHOTS};
 
-conversion("status = 'failed', error = 'the picture <changes>'");
-shows('.conversion .fault', 'the picture <changes>', 'its fault is shown');
-$b->click('.conversion button');
-shows('.running', 'Waiting', 'and it is asked for again');
-
-$t->sql("UPDATE videos SET status = 'ready', source_url"
-        . " = '/streams/$s->{id}/videos/x.mp4'");
-conversion("status = 'ready', progress = 1");
+$t->sql("INSERT INTO videos (id, title, user_id, status, source_url) VALUES"
+        . " ('none', 't', 'u', 'ready', '/streams/$s->{id}/videos/x.mp4')");
+$t->sql("UPDATE dvr_conversions SET status = 'ready', progress = 1");
 ok($b->wait('!document.querySelector(".conversion a").hidden'),
    'once it is there');
 is($b->eval('document.querySelector(".conversion a").getAttribute("href")'),
@@ -290,6 +290,36 @@ ok($b->wait('Number(document.querySelector(".now b").textContent) < 6', 10),
    'with its latency') or diag(text('.now b'));
 
 $b->screenshot("$ENV{SHOTS}/live.png") if $ENV{SHOTS};
+
+
+# ---- what is live becomes a recording
+
+shows('.recordings li .badge', 'Recording', 'it is being recorded');
+ok(hidden('.recordings .tool'), 'and cannot be deleted yet');
+$b->click('.tools button:has-text("Stop")');
+$b->click('#dialog-yes');
+shows('.recordings li .meta', 'kept until', 'once it is over it is kept', 30);
+ok($b->wait('document.querySelector(".recordings .badge").hidden'),
+   'and ready');
+
+$b->click('.recordings li a');
+ok($b->wait('document.querySelector("video")?.currentTime > 1', 20),
+   'it plays');
+
+my $length = number('document.querySelector("video").duration');
+cmp_ok($length, '>', 16, "all of it, $length s");
+
+$b->click('.conversion button');
+ok($b->wait('!document.querySelector(".conversion a").hidden', 20),
+   'an MP4 is made of it');
+
+my ($path) = $b->eval('document.querySelector(".conversion a").href')
+             =~ m{^http://[^/]+(/.+)};
+my $r = $t->get($path);
+is($r->{status}, 200, 'and can be fetched');
+is(substr($r->{body}, 4, 4), 'ftyp', 'as an MP4');
+
+$b->screenshot("$ENV{SHOTS}/made.png") if $ENV{SHOTS};
 
 $b->stop;
 $t->stop;
