@@ -97,6 +97,7 @@ typedef struct {
                                                    from `from` of the object */
     size_t                     size;
     unsigned                   limit;           /* s, or 0 */
+    unsigned                   patience;        /* s of silence, or 0: 30 */
     const volatile int        *stop;            /* or NULL */
 
     unsigned                   status;

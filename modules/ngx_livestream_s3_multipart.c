@@ -28,6 +28,8 @@
 
 #define NGX_LIVESTREAM_S3_ID           1024
 #define NGX_LIVESTREAM_S3_ABORT        5        /* s */
+#define NGX_LIVESTREAM_S3_ASSEMBLE     600      /* s, which a server may take
+                                                   to make one of the parts */
 
 /* of a part in the text that completes the upload */
 #define NGX_LIVESTREAM_S3_LISTED                                             \
@@ -254,6 +256,7 @@ ngx_livestream_s3_complete(ngx_livestream_s3_upload_t *u, char *etag,
     r.sum = &sum;
     r.text = u->list;
     r.length = u->len;
+    r.patience = NGX_LIVESTREAM_S3_ASSEMBLE;
     r.stop = u->stop;
 
     rc = ngx_livestream_s3_request(u->s3, &r, error);

@@ -312,7 +312,8 @@ ngx_livestream_s3_setup(ngx_livestream_s3_t *s3,
     (void) curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT,
                             NGX_LIVESTREAM_S3_SLOW);
     (void) curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
-                            NGX_LIVESTREAM_S3_PATIENCE);
+                            r->patience ? (long) r->patience
+                                        : NGX_LIVESTREAM_S3_PATIENCE);
     (void) curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long) r->limit);
     (void) curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE,
                             NGX_LIVESTREAM_S3_BUFFER);
