@@ -141,7 +141,8 @@ size_t
 ngx_livestream_llhls_media_get_size(const ngx_livestream_llhls_media_t *m)
 {
     return NGX_LIVESTREAM_LLHLS_HEADER_LEN
-           + (m->view->nsegments + 1) * NGX_LIVESTREAM_LLHLS_SEGMENT_LEN
+           + (m->view->nsegments - m->skipped + 1)
+             * NGX_LIVESTREAM_LLHLS_SEGMENT_LEN
            + (m->view->nparts + 1) * NGX_LIVESTREAM_LLHLS_PART_LEN
            + m->nreports * NGX_LIVESTREAM_LLHLS_REPORT_LEN
            + sizeof("#EXT-X-ENDLIST\n");

@@ -393,7 +393,11 @@ test_window(void)
                  kinds[i].name);
         tap_ok(strlen(write_media(&s)) * 100 <= size * 3, name);
 
-        snprintf(name, sizeof(name), "%s: which are its end",
+        snprintf(name, sizeof(name), "%s: which need little memory",
+                 kinds[i].name);
+        tap_ok(ngx_livestream_llhls_media_get_size(&s.m) < 16384, name);
+
+        snprintf(name, sizeof(name), "%s: and are its end",
                  kinds[i].name);
         tap_str(strstr(text, "#EXT-X-PROGRAM-DATE-TIME"), full, name);
 

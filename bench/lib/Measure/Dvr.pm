@@ -53,7 +53,8 @@ sub publishers {
 
 
 sub window {
-    my $server = Measure->server(workers => 1, livestream => $window . $ladder);
+    my $server = Measure->server(workers => 1,
+                                 livestream => $window . $ladder);
     my $stream = $server->create(title => 'Two hours');
     my $before = zone($server);
 
