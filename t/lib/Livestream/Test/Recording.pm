@@ -3,7 +3,8 @@ package Livestream::Test::Recording;
 # Copyright (C) nginx-livestream contributors
 #
 # A finished recording, as nginx leaves one, made by ffmpeg: pictures and a
-# tone in segments of two seconds, each playlist with its gzip beside.
+# tone in segments of two seconds, each playlist with its gzip beside; and its
+# rows in the store of an nginx that runs.
 #
 #     my $r = Livestream::Test::Recording->make($t, seconds => 12);
 #
@@ -48,8 +49,8 @@ sub uuid {
 sub make {
     my ($class, $t, %option) = @_;
 
-    my $r = bless { id => uuid(), rid => uuid(), video => uuid(), %option },
-            $class;
+    my $r = bless { id => $t->create->{id}, rid => uuid(), video => uuid(),
+                    %option }, $class;
     my $root = $option{root} // "$t->{dir}/data/media/recordings";
     my $seconds = $option{seconds} // 12;
 
@@ -89,6 +90,14 @@ sub make {
 
     Livestream::Test::write_file("$r->{dir}/master.m3u8", $master);
     compress("$r->{dir}/master.m3u8");
+
+    $t->sql("INSERT INTO videos (id, title, user_id, status)"
+            . " VALUES ('$r->{video}', 'A video', 'tester', 'ready');"
+            . " INSERT INTO dvr_recordings"
+            . " (id, live_stream_id, video_id, start_time, end_time, status)"
+            . " VALUES ('$r->{rid}', '$r->{id}', '$r->{video}',"
+            . " '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:12.000Z',"
+            . " 'ready')");
 
     return $r;
 }
