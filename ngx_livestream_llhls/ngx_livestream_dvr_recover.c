@@ -184,15 +184,16 @@ ngx_livestream_dvr_scan(ngx_livestream_dvr_recovery_t *r, unsigned track)
     }
 
     dir = opendir(path);
-    rc = dir ? 0 : errno;
+    rc = errno;
 
     free(path);
 
-    if (rc) {
+    if (dir == NULL) {
         r->reason = "a folder of a recording cannot be read";
         return rc == ENOENT ? 0 : rc;
     }
 
+    rc = 0;
     n = t->nsegments;
 
     while (rc == 0 && (de = readdir(dir)) != NULL) {

@@ -111,6 +111,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     FILE      *f;
+    size_t     len;
     uint64_t   hash;
 
     if (path[0] == '\0') {
@@ -121,7 +122,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     f = fopen(path, "w");
 
-    check(f != NULL && fwrite(data, 1, size, f) == size && fclose(f) == 0);
+    check(f != NULL);
+
+    len = fwrite(data, 1, size, f);
+
+    check(fclose(f) == 0 && len == size);
 
     hash = fuzz_read();
 
