@@ -15,6 +15,10 @@
 #include "ngx_livestream.h"
 
 
+/* of the zone that is free, a window may take one in so many bytes */
+#define NGX_LIVESTREAM_REGISTRY_SHARE  8
+
+
 static ngx_int_t ngx_livestream_registry_rings(ngx_livestream_track_t *t,
     uint32_t least);
 
@@ -93,11 +97,16 @@ ngx_livestream_registry_add_track(ngx_livestream_sh_stream_t *s,
 }
 
 
-/* where a zone has no room for a whole window, a shorter one is kept */
+/*
+ * Where a zone has no room for a whole window, a shorter one is kept.  A part
+ * of what is free is left, so that no window keeps other streams out.
+ */
 
 static ngx_int_t
 ngx_livestream_registry_rings(ngx_livestream_track_t *t, uint32_t least)
 {
+    size_t  most;
+
     ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
 
     if (t->npart) {
@@ -108,6 +117,15 @@ ngx_livestream_registry_rings(ngx_livestream_track_t *t, uint32_t least)
             ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
             return NGX_ERROR;
         }
+    }
+
+    most = ngx_livestream_shpool->pfree * ngx_pagesize
+           / NGX_LIVESTREAM_REGISTRY_SHARE;
+
+    while (t->nseg > least
+           && t->nseg * sizeof(ngx_livestream_segment_t) > most)
+    {
+        t->nseg /= 2;
     }
 
     for ( ;; ) {

@@ -1,7 +1,8 @@
 # A window that is shorter than it was asked for, or whose reloads are large;
 # a delta that does not lead to the full playlist; an hour-old segment that is
 # listed and not served; a stream's own settings that are not followed, or
-# followed in the middle of a broadcast.
+# followed in the middle of a broadcast; a window so long that other streams
+# find no room in the zone.
 
 use Livestream::Test;
 use Livestream::Test::Conformance;
@@ -14,6 +15,7 @@ use constant TRACKS => qw(source audio 72p 54p 36p);
 subtest 'two hours' => \&two_hours;
 subtest 'settings of a stream' => \&own_settings;
 subtest 'dvr on' => \&by_default;
+subtest 'a week' => \&a_week;
 
 done_testing();
 
@@ -188,6 +190,36 @@ sub by_default {
     window($t->playlist($own), 30);
     window($t->playlist($plain), 60);
     ok(!$t->playlist($plain)->{part_inf}, 'with or without low latency');
+
+    $_->kill for @p;
+    $t->stop;
+}
+
+
+sub a_week {
+    my $t = Livestream::Test->new(livestream => 'zone 4m;
+        max_concurrent_streams 16; playlist_length 3; segment_duration 2s;
+        part_duration 500ms;');
+    $t->start;
+
+    my @long = map { $t->create(dvr_enabled => JSON_TRUE,
+                                dvr_window => 7 * 86400) } 1 .. 4;
+    my @short = map { $t->create } 1 .. 4;
+    my @p = map { $t->publish_fast($_, seconds => 600) } @long, @short;
+
+    for my $s (@long) {
+        my $m = $t->playlist($s);
+
+        cmp_ok(sum0(map { $_->{duration} } @{ $m->{segments} }), '>=', 60,
+               'a window that has no room is shortened');
+        is_deeply([Livestream::Test::Conformance::media($m)], [],
+                  'to one that keeps all the rules');
+    }
+
+    like($t->log, qr/stream $long[0]{id}: the livestream "zone" has room for/,
+         'the log says so');
+    is(scalar(grep { $t->playlist($_) } @short), 4,
+       'and others have their room');
 
     $_->kill for @p;
     $t->stop;
