@@ -32,6 +32,8 @@ static void ngx_livestream_stream_tick(ngx_event_t *ev);
 static void ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
     ngx_livestream_core_conf_t *lcf, ngx_uint_t exiting);
 static void ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh);
+static ngx_uint_t ngx_livestream_stream_asked(ngx_livestream_stream_t *s);
+static void ngx_livestream_stream_leave(ngx_livestream_stream_t *s);
 static ngx_uint_t ngx_livestream_stream_alive(ngx_livestream_sh_stream_t *sh);
 static ngx_int_t ngx_livestream_stream_claim_locked(ngx_livestream_row_t *row,
     ngx_uint_t max, ngx_livestream_sh_stream_t **shp, u_char *ended,
@@ -114,7 +116,7 @@ ngx_livestream_stream_init_process(ngx_cycle_t *cycle)
 void
 ngx_livestream_stream_exit_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                i, reloaded;
+    ngx_uint_t                i, reloaded, draining;
     ngx_livestream_stream_t  *s;
 
     (void) cycle;
@@ -159,23 +161,79 @@ ngx_livestream_stream_exit_process(ngx_cycle_t *cycle)
 
         s = ngx_livestream_streams[i];
 
-        if (s && s->ending) {
+        if (s == NULL) {
+            continue;
+        }
+
+        if (ngx_livestream_stream_hold(s, &draining) != NGX_OK) {
+            ngx_livestream_stream_drop(s);
+
+        } else if (s->ending) {
             ngx_livestream_stream_end(s);
 
-        } else if (s) {
-            s->sh->draining = 0;
-            s->sh->owner = 0;
-            ngx_livestream_bus_ring(s->sh);
-            ngx_livestream_stream_drop(s);
+        } else {
+            ngx_livestream_stream_leave(s);
         }
     }
 }
 
 
 static void
+ngx_livestream_stream_leave(ngx_livestream_stream_t *s)
+{
+    ngx_livestream_sh_stream_t  *sh;
+
+    sh = s->sh;
+
+    ngx_livestream_stream_drop(s);
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    sh->owner = 0;
+    sh->draining = 0;
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    ngx_livestream_bus_ring(sh);
+}
+
+
+ngx_int_t
+ngx_livestream_stream_hold(ngx_livestream_stream_t *s, ngx_uint_t *draining)
+{
+    ngx_int_t                    rc;
+    ngx_livestream_sh_stream_t  *sh;
+
+    sh = s->sh;
+    rc = NGX_DECLINED;
+
+    ngx_shmtx_lock(&ngx_livestream_shpool->mutex);
+
+    if (sh->owner == ngx_pid) {
+        *draining = sh->draining;
+        sh->draining = 1;
+        rc = NGX_OK;
+    }
+
+    ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);
+
+    return rc;
+}
+
+
+void
+ngx_livestream_stream_release(ngx_livestream_stream_t *s, ngx_uint_t draining)
+{
+    ngx_memory_barrier();
+
+    s->sh->draining = draining;
+}
+
+
+static void
 ngx_livestream_stream_tick(ngx_event_t *ev)
 {
-    ngx_uint_t                   i, quit;
+    ngx_uint_t                   i, quit, draining;
     ngx_livestream_stream_t     *s;
     ngx_livestream_core_conf_t  *lcf;
 
@@ -206,7 +264,13 @@ ngx_livestream_stream_tick(ngx_event_t *ev)
                 ngx_livestream_stream_kick(s->session, "nginx is stopping");
 
             } else if (s->pipeline == NULL) {
-                ngx_livestream_stream_end(s);
+
+                if (ngx_livestream_stream_hold(s, &draining) == NGX_OK) {
+                    ngx_livestream_stream_end(s);
+
+                } else {
+                    ngx_livestream_stream_drop(s);
+                }
             }
         }
     }
@@ -257,6 +321,7 @@ ngx_livestream_stream_look(ngx_livestream_sh_stream_t *sh,
         sh->owner = ngx_pid;
         sh->owner_slot = ngx_process_slot;
         sh->heartbeat = ngx_time();
+        sh->draining = 1;
         adopt = 1;
     }
 
@@ -298,7 +363,7 @@ ngx_livestream_stream_alive(ngx_livestream_sh_stream_t *sh)
 static void
 ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh)
 {
-    ngx_uint_t                asked;
+    ngx_uint_t                asked, draining;
     ngx_livestream_stream_t  *s;
 
     s = ngx_livestream_streams[sh - ngx_livestream_sh->streams];
@@ -307,33 +372,48 @@ ngx_livestream_stream_bus(ngx_livestream_sh_stream_t *sh)
         return;
     }
 
-    if (sh->owner != ngx_pid) {
+    /* what has a publisher or its pipeline is nobody else's */
+
+    if (s->session || s->pipeline) {
+        asked = ngx_livestream_stream_asked(s);
+
+        if (asked && s->session) {
+            ngx_livestream_stream_kick(s->session,
+                   (asked == NGX_LIVESTREAM_ASK_YIELD) ? "replaced"
+                                                       : "stopped");
+        }
+
+        return;
+    }
+
+    if (ngx_livestream_stream_hold(s, &draining) != NGX_OK) {
         /* claimed by a publisher in another worker, while interrupted */
         ngx_livestream_stream_drop(s);
         return;
     }
 
-    asked = __sync_fetch_and_and(&sh->asked, 0);
-
-    if (asked == 0) {
+    if (ngx_livestream_stream_asked(s) && s->ending && !s->closing) {
+        ngx_livestream_stream_end(s);
         return;
     }
+
+    ngx_livestream_stream_release(s, draining);
+}
+
+
+static ngx_uint_t
+ngx_livestream_stream_asked(ngx_livestream_stream_t *s)
+{
+    ngx_uint_t  asked;
+
+    asked = __sync_fetch_and_and(&s->sh->asked, 0);
 
     if (asked & (NGX_LIVESTREAM_ASK_STOP|NGX_LIVESTREAM_ASK_DELETE)) {
         s->ending = asked;
         s->status = (asked & NGX_LIVESTREAM_ASK_DELETE) ? NULL : "stopped";
     }
 
-    if (s->session) {
-        ngx_livestream_stream_kick(s->session,
-                   (asked == NGX_LIVESTREAM_ASK_YIELD) ? "replaced"
-                                                       : "stopped");
-        return;
-    }
-
-    if (s->ending && s->pipeline == NULL && !s->closing) {
-        ngx_livestream_stream_end(s);
-    }
+    return asked;
 }
 
 

@@ -156,8 +156,9 @@ typedef struct {
     ngx_atomic_t             heartbeat;     /* ngx_time() of the owner */
     ngx_atomic_t             last_frame;    /* ngx_time(), media received */
     ngx_atomic_t             asked;         /* NGX_LIVESTREAM_ASK_* */
-    ngx_uint_t               draining;      /* publisher gone, pipeline not
-                                               yet empty */
+    ngx_uint_t               draining;      /* not to be claimed: publisher
+                                               gone, pipeline not yet empty;
+                                               or its owner is at it */
     ngx_uint_t               transcoding;   /* counts for max_transcodes, also
                                                while interrupted */
 

@@ -467,9 +467,9 @@ ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh)
                   "stream %V: taken over from a worker that is gone", &s->id);
 
     if (sh->state == NGX_LIVESTREAM_INTERRUPTED) {
-        sh->draining = 0;
         ngx_livestream_stream_hook(s, offsetof(ngx_livestream_hooks_t,
                                                stream_interrupted));
+        ngx_livestream_stream_release(s, 0);
         ngx_add_timer(&s->timer, 1);
 
     } else {
@@ -482,11 +482,12 @@ static void
 ngx_livestream_stream_absent(ngx_event_t *ev)
 {
     ngx_msec_t                delay;
+    ngx_uint_t                draining;
     ngx_livestream_stream_t  *s;
 
     s = ev->data;
 
-    if (s->sh->owner != ngx_pid) {
+    if (ngx_livestream_stream_hold(s, &draining) != NGX_OK) {
         ngx_livestream_stream_drop(s);
         return;
     }
@@ -498,6 +499,8 @@ ngx_livestream_stream_absent(ngx_event_t *ev)
 
     ngx_livestream_stream_hook(s, offsetof(ngx_livestream_hooks_t,
                                            stream_absent));
+
+    ngx_livestream_stream_release(s, draining);
 
     delay = s->sh->part_target / 1000;
 

@@ -80,10 +80,21 @@ ngx_livestream_stream_t *ngx_livestream_stream_create(
     ngx_livestream_sh_stream_t *sh);
 ngx_int_t ngx_livestream_stream_remember(ngx_livestream_stream_t *s,
     ngx_livestream_row_t *row);
+/* held by look(), and let go once it is put right */
 void ngx_livestream_stream_adopt(ngx_livestream_sh_stream_t *sh);
 void ngx_livestream_stream_end(ngx_livestream_stream_t *s);
 /* forgets what this worker knows of a stream, not the stream */
 void ngx_livestream_stream_drop(ngx_livestream_stream_t *s);
+
+/*
+ * An interrupted stream may be claimed by a publisher in another worker at any
+ * time, but for what its owner does between hold and release, or until it has
+ * ended.  NGX_DECLINED: it has been, and is to be dropped.
+ */
+ngx_int_t ngx_livestream_stream_hold(ngx_livestream_stream_t *s,
+    ngx_uint_t *draining);
+void ngx_livestream_stream_release(ngx_livestream_stream_t *s,
+    ngx_uint_t draining);
 
 /* master: the statement that puts statuses right when the zone is new */
 const char *ngx_livestream_stream_fresh(void);
