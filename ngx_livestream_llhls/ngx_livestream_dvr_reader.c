@@ -47,6 +47,8 @@ typedef struct {
 } ngx_livestream_dvr_input_t;
 
 
+static void ngx_livestream_dvr_reader_skip(ngx_livestream_dvr_reader_t *r,
+    uint64_t size);
 static int ngx_livestream_dvr_reader_begin(ngx_livestream_dvr_reader_t *r,
     const char **reason);
 static int ngx_livestream_dvr_reader_fragment(ngx_livestream_dvr_reader_t *r,
@@ -168,6 +170,68 @@ ngx_livestream_dvr_reader_next(ngx_livestream_dvr_reader_t *r,
     r->bytes += sample->size;
 
     return 0;
+}
+
+
+int
+ngx_livestream_dvr_reader_key(ngx_livestream_dvr_reader_t *r, size_t segment,
+    int64_t us, ngx_livestream_dvr_sample_t *sample, const uint8_t **data,
+    const char **reason)
+{
+    int       rc;
+    uint64_t  skip;
+
+    ngx_livestream_dvr_reader_seek(r, segment);
+
+    rc = ngx_livestream_dvr_reader_begin(r, reason);
+    if (rc) {
+        return rc;
+    }
+
+    while (r->segment == segment && r->end - r->start + r->left) {
+
+        rc = ngx_livestream_dvr_reader_fragment(r, reason);
+        if (rc) {
+            return rc;
+        }
+
+        for (skip = 0; r->next < r->fragment.nsamples; r->next++) {
+            *sample = r->fragment.samples[r->next];
+
+            if (sample->key
+                && av_rescale_q(sample->dts, r->base, AV_TIME_BASE_Q) >= us)
+            {
+                ngx_livestream_dvr_reader_skip(r, skip);
+                return ngx_livestream_dvr_reader_next(r, sample, data, reason);
+            }
+
+            skip += sample->size;
+        }
+
+        ngx_livestream_dvr_reader_skip(r, skip);
+    }
+
+    *reason = "a segment has no key frame";
+
+    return ENODATA;
+}
+
+
+/* fragment() has seen that they are there */
+
+static void
+ngx_livestream_dvr_reader_skip(ngx_livestream_dvr_reader_t *r, uint64_t size)
+{
+    r->bytes += size;
+
+    if (size <= r->end - r->start) {
+        r->start += size;
+        return;
+    }
+
+    r->left -= size - (r->end - r->start);
+    r->start = 0;
+    r->end = 0;
 }
 
 

@@ -67,5 +67,14 @@ int ngx_livestream_dvr_reader_next(ngx_livestream_dvr_reader_t *r,
     ngx_livestream_dvr_sample_t *sample, const uint8_t **data,
     const char **reason);
 
+/*
+ * The first key frame of that segment whose dts is not before `us` on the
+ * stream's timeline; what lies before it is not read.  ENODATA: there is none.
+ * What next() then gives is behind it.
+ */
+int ngx_livestream_dvr_reader_key(ngx_livestream_dvr_reader_t *r,
+    size_t segment, int64_t us, ngx_livestream_dvr_sample_t *sample,
+    const uint8_t **data, const char **reason);
+
 
 #endif /* _NGX_LIVESTREAM_DVR_READER_H_INCLUDED_ */
