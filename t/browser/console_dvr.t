@@ -4,19 +4,23 @@
 
 use Livestream::Test;
 use Livestream::Test::Browser;
+use Livestream::Test::Recording;
+use Livestream::Test::S3;
+use Livestream::Test::S3::Client;
 
 use File::Path qw(make_path);
 
 use constant { SECONDS => 600, DAY => 86400 };
 
-my $t = Livestream::Test->new(
-    livestream => 'part_duration 500ms; segment_duration 2s; dvr on;
-                   default_dvr_window 10m; reconnect_window 1s;',
+my %console = (
     main       => $> == 0 ? 'user root;' : '',
     http       => 'types { text/html html; text/css css; text/javascript js;
                            image/svg+xml svg; }',
     locations  => 'location /console/ { alias %%CHECKOUT%%/conf/console/; }',
 );
+my $t = Livestream::Test->new(%console, livestream =>
+    'part_duration 500ms; segment_duration 2s; dvr on; default_dvr_window 10m;
+     reconnect_window 1s;');
 $t->start;
 
 my $s = $t->create(title => 'Town <hall>');
@@ -320,6 +324,38 @@ is($r->{status}, 200, 'and can be fetched');
 is(substr($r->{body}, 4, 4), 'ftyp', 'as an MP4');
 
 $b->screenshot("$ENV{SHOTS}/made.png") if $ENV{SHOTS};
+
+
+$t->stop;
+
+
+# ---- media that are in a bucket: another origin
+
+my $s3 = Livestream::Test::S3->new("$t->{dir}/s3", cors => 1,
+                                   prefix => 'recordings');
+my $client = Livestream::Test::S3::Client->new($s3);
+
+$t = Livestream::Test->new(%console, livestream =>
+    'recording_storage "' . $s3->uri . '"; ' . $s3->directives);
+$t->start;
+
+my $rec = Livestream::Test::Recording->make($t);
+
+$t->sql("UPDATE dvr_recordings SET manifest_url = '"
+        . $rec->path('master.m3u8') . "'");
+
+for my $path (glob "$rec->{dir}/*/*.m[p4][4s]") {
+    my $key = substr $path, 1 + length "$t->{dir}/data/media/recordings";
+
+    is($client->put($key, $path)->{rc}, 'ok', 'one more is in the bucket');
+    unlink $path;
+}
+
+$b->open("http://127.0.0.1:$t->{http}/console/#/streams/$rec->{id}/recordings/"
+         . $rec->{rid});
+ok($b->wait('document.querySelector("video")?.currentTime > 1', 20),
+   'plays from there') or diag(@{ $b->messages });
+is_deeply([grep { !/404/ } @{ $b->messages }], [], 'without a complaint');
 
 $b->stop;
 $t->stop;
