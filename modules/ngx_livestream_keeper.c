@@ -27,6 +27,17 @@ ngx_livestream_keeper_ring(void)
 }
 
 
+void
+ngx_livestream_keeper_orphans(void)
+{
+    if (ngx_livestream_sh) {
+        (void) ngx_atomic_fetch_add(&ngx_livestream_sh->keeper.orphans, 1);
+    }
+
+    ngx_livestream_keeper_ring();
+}
+
+
 ngx_int_t
 ngx_livestream_keeper_claim(void)
 {

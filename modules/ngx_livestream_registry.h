@@ -194,6 +194,8 @@ typedef struct {
     ngx_pid_t                pid;           /* 0: nobody; under the mutex */
     ngx_atomic_t             heartbeat;     /* ngx_time() of its claim */
     ngx_atomic_t             rung;          /* counts: there is work */
+    ngx_atomic_t             orphans;       /* counts: something has lost its
+                                               stream */
     ngx_atomic_t             full;          /* the disk of recordings is */
 } ngx_livestream_keeper_t;
 
@@ -269,6 +271,8 @@ ngx_int_t ngx_livestream_registry_segment(ngx_livestream_sh_stream_t *s,
 
 /* any worker: there is work for the keeper, which looks at the store */
 void ngx_livestream_keeper_ring(void);
+/* ... and media may be there that belong to nobody: a stream was deleted */
+void ngx_livestream_keeper_orphans(void);
 
 /* NGX_OK: this worker is the keeper; asked again and again, so that it becomes
  * the one when another has gone */

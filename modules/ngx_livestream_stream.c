@@ -552,6 +552,10 @@ ngx_livestream_stream_end(ngx_livestream_stream_t *s)
 
     ngx_livestream_bus_ring(sh);
 
+    if (sh->recorded && (s->ending & NGX_LIVESTREAM_ASK_DELETE)) {
+        ngx_livestream_keeper_orphans();
+    }
+
     ngx_livestream_stream_drop(s);
 }
 

@@ -408,7 +408,7 @@ ngx_livestream_api_deleted(ngx_livestream_api_call_t *call,
 
     (void) ngx_livestream_ask(&call->id, NGX_LIVESTREAM_ASK_DELETE);
 
-    ngx_livestream_keeper_ring();
+    ngx_livestream_keeper_orphans();
 
     ngx_livestream_api_reply(call, NGX_HTTP_NO_CONTENT, NULL);
 }

@@ -48,6 +48,7 @@ typedef struct {
     ngx_uint_t               closed;        /* the store is */
     time_t                   cleanup;       /* the next one */
     ngx_uint_t               orphans;       /* are to be looked for */
+    ngx_atomic_uint_t        lost;          /* the zone's count of them */
     time_t                   disk;          /* the next look */
     u_char                   now[32];       /* of this pass, RFC 3339 */
     ngx_str_t                time;          /* the same */

@@ -41,6 +41,7 @@ typedef struct {
     time_t                   mtime;
     unsigned                 video:1;       /* ID/videos/RID.mp4 */
     unsigned                 index:1;       /* there is one */
+    unsigned                 young:1;       /* its row may be on its way */
 } ngx_livestream_dvr_found_t;
 
 
@@ -107,16 +108,19 @@ static const char  ngx_livestream_dvr_sql_found[] =
 void
 ngx_livestream_dvr_orphans_step(void)
 {
+    ngx_atomic_uint_t             seen;
     ngx_livestream_dvr_keeper_t  *k;
 
     k = &ngx_livestream_dvr_keeper;
+    seen = ngx_livestream_sh->keeper.orphans;
 
-    if (!k->orphans) {
+    if (!k->orphans && seen == k->lost) {
         ngx_livestream_dvr_next();
         return;
     }
 
     k->orphans = 0;
+    k->lost = seen;
 
     ngx_livestream_dvr_ask(ngx_livestream_dvr_sql_orphans, NULL, 0,
                            ngx_livestream_dvr_orphans);
@@ -240,8 +244,6 @@ ngx_livestream_dvr_look(ngx_livestream_store_result_t *r)
         }
     }
 
-    /* who is new may not have his row yet */
-
     l->before = ngx_time() - ngx_livestream_dvr.conf->cleanup_interval;
 
     known = l->known;
@@ -336,16 +338,13 @@ ngx_livestream_dvr_look_stream(ngx_livestream_dvr_look_t *l, const char *id)
             }
         }
 
-        if (st.st_mtime > l->before) {
-            continue;
-        }
-
         f = ngx_livestream_dvr_add_found(l, id, de->d_name, &st);
         if (f == NULL) {
             break;
         }
 
         f->index = index;
+        f->young = (st.st_mtime > l->before);
     }
 
     (void) closedir(dir);
@@ -533,6 +532,11 @@ ngx_livestream_dvr_look_known(ngx_livestream_store_result_t *r, void *data)
 
     ngx_livestream_dvr_text(&params[0], f->id);
     ngx_livestream_dvr_text(&params[1], f->rid);
+
+    if (!f->video && f->young && known[2]) {
+        ngx_livestream_dvr_look_next(l);
+        return;
+    }
 
     if (!f->video && f->index && known[2]) {
 
