@@ -382,6 +382,12 @@ ngx_livestream_dvr_append(ngx_livestream_dvr_entry_t *e)
 
     } else if ((size_t) n < e->len) {
         err = NGX_ENOSPC;
+
+        /* half a line would spoil the next one too */
+
+        if (ftruncate(fd, lseek(fd, 0, SEEK_CUR) - n) == -1) {
+            err = ngx_errno;
+        }
     }
 
     if (close(fd) == -1 && err == 0) {
@@ -435,7 +441,9 @@ ngx_livestream_dvr_written(ngx_livestream_job_t *job)
                       "off its recording", e->id, e->cut);
     }
 
-    if (e->storage && !ngx_livestream_dvr_closing) {
+    /* a file that has no line must stay where it can be looked at */
+
+    if (e->storage && e->err == 0 && !ngx_livestream_dvr_closing) {
 
         params[1].data = (u_char *) e->rid;
         params[1].len = ngx_strlen(e->rid);
