@@ -23,6 +23,7 @@
 
 #include "ngx_livestream_dvr_keeper.h"
 #include "ngx_livestream_dvr_finish.h"
+#include "ngx_livestream_dvr_storyboard.h"
 
 
 #define NGX_LIVESTREAM_DVR_SETTLE  2            /* s, and three target
@@ -154,6 +155,7 @@ ngx_livestream_dvr_finish_run(ngx_livestream_job_t *job)
     ngx_uint_t                    i;
     struct stat                   st;
     ngx_livestream_dvr_index_t   *index;
+    ngx_livestream_dvr_source_t   source;
 
     if (stat(f->work.dir, &st) == -1 && ngx_errno == NGX_ENOENT) {
         f->absent = 1;
@@ -187,6 +189,20 @@ ngx_livestream_dvr_finish_run(ngx_livestream_job_t *job)
     if (f->err == 0) {
         f->err = ngx_livestream_dvr_finish(f->work.dir, index, &f->summary,
                                            &f->reason);
+    }
+
+    if (f->err == 0) {
+        source.dir = f->work.dir;
+        source.fetch = f->work.dvr.storage ? ngx_livestream_dvr_fetch : NULL;
+        source.data = f;
+        source.stop = job->stop;
+
+        f->picture_err = ngx_livestream_dvr_storyboard(index, &source,
+                                                       &f->pictures,
+                                                       &f->picture_reason);
+        if (f->picture_err == ECANCELED) {
+            f->err = ECANCELED;
+        }
     }
 
     if (f->err == 0 && f->work.dvr.storage) {
