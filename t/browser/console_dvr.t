@@ -305,6 +305,8 @@ $b->click('#dialog-yes');
 shows('.recordings li .meta', 'kept until', 'once it is over it is kept', 30);
 ok($b->wait('document.querySelector(".recordings .badge").hidden'),
    'and ready');
+ok($b->wait('document.querySelector(".recordings img").naturalWidth'),
+   'with a picture');
 
 $b->click('.recordings li a');
 ok($b->wait('document.querySelector("video")?.currentTime > 1', 20),
@@ -312,6 +314,11 @@ ok($b->wait('document.querySelector("video")?.currentTime > 1', 20),
 
 my $length = number('document.querySelector("video").duration');
 cmp_ok($length, '>', 16, "all of it, $length s");
+
+$b->hover('.bar', 0.9);
+ok($b->wait('!document.querySelector(".peek").hidden
+             && document.querySelector(".picture img").naturalWidth'),
+   'its bar shows pictures');
 
 $b->click('.conversion button');
 ok($b->wait('!document.querySelector(".conversion a").hidden', 20),
