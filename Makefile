@@ -7,10 +7,11 @@
 
 
 BUILD =		build
-PREFIX =	run
-RTMP_PORT =	1935
-HTTP_PORT =	8080
-DEMO =
+# of `make run`; the environment's count too
+PREFIX ?=	run
+RTMP_PORT ?=	1935
+HTTP_PORT ?=	8080
+DEMO ?=
 T =
 DESTDIR =
 VERSION =	0.1.0
