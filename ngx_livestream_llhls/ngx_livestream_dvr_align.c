@@ -18,7 +18,8 @@
  *
  * A gap begins where its track is, and ends where the timeline says, or where
  * its track goes on.  It has the init of the media before it, so that players
- * need none for a gap alone.
+ * need none for a gap alone.  Gaps of all tracks at the end, when a publisher
+ * was waited for and did not come back, are no part of the recording.
  *
  * Pure C; any thread.
  */
@@ -46,6 +47,7 @@ static void ngx_livestream_dvr_gap(ngx_livestream_dvr_segment_t *gap,
     const ngx_livestream_dvr_segment_t *line, int64_t start, int64_t end,
     int64_t most);
 static int64_t ngx_livestream_dvr_clock(int64_t pdt, int64_t us);
+static void ngx_livestream_dvr_trim(ngx_livestream_dvr_index_t *index);
 
 
 #define ngx_livestream_dvr_end(s)  ((s)->start + (s)->duration)
@@ -109,6 +111,10 @@ ngx_livestream_dvr_index_align(ngx_livestream_dvr_index_t *index,
     }
 
     free(line);
+
+    if (rc == 0) {
+        ngx_livestream_dvr_trim(index);
+    }
 
     return rc;
 }
@@ -293,4 +299,34 @@ ngx_livestream_dvr_clock(int64_t pdt, int64_t us)
     }
 
     return pdt > NGX_LIVESTREAM_DVR_LAST ? NGX_LIVESTREAM_DVR_LAST : pdt;
+}
+
+
+static void
+ngx_livestream_dvr_trim(ngx_livestream_dvr_index_t *index)
+{
+    size_t                             n, last;
+    unsigned                           i;
+    const ngx_livestream_dvr_track_t  *t;
+
+    last = 0;
+
+    for (i = 0; i < index->ntracks; i++) {
+        t = &index->tracks[i];
+
+        n = t->nsegments;
+
+        while (n > last && (t->segments[n - 1].flags & NGX_LIVESTREAM_DVR_GAP))
+        {
+            n--;
+        }
+
+        last = (n > last) ? n : last;
+    }
+
+    /* of nothing but gaps there is no end either */
+
+    for (i = 0; last && i < index->ntracks; i++) {
+        index->tracks[i].nsegments = last;
+    }
 }

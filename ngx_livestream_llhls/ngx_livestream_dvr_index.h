@@ -140,9 +140,9 @@ int ngx_livestream_dvr_index_append(const char *dir,
  * writes DIR.
  *
  * Afterwards no track has an open segment or a hole, all have segments from
- * the first to the last that any has, with gaps as long as the others'
- * segments, and discontinuities are the same in all of them.  Gaps that are
- * made for that are not added to the index.
+ * the first that any has to the last that is no gap in all of them, with gaps
+ * as long as the others' segments, and discontinuities are the same in all of
+ * them.  Gaps that are made for that are not added to the index.
  */
 int ngx_livestream_dvr_index_recover(const char *dir,
     ngx_livestream_dvr_index_t *index, const char **reason);
