@@ -28,6 +28,7 @@ static void ngx_livestream_dvr_tick(ngx_event_t *ev);
 static void ngx_livestream_dvr_leave(void);
 static void ngx_livestream_dvr_answer(ngx_livestream_store_result_t *r,
     void *data);
+static void ngx_livestream_dvr_free_over(void);
 
 
 ngx_livestream_dvr_keeper_t  ngx_livestream_dvr_keeper;
@@ -245,10 +246,34 @@ ngx_livestream_dvr_answer(ngx_livestream_store_result_t *r, void *data)
 
     if (r->rc != NGX_OK || ngx_livestream_dvr_keeper.leaving) {
         ngx_livestream_dvr_running = 0;
-        return;
+
+    } else {
+        ngx_livestream_dvr_rows(r);
     }
 
-    ngx_livestream_dvr_rows(r);
+    ngx_livestream_dvr_free_over();
+}
+
+
+/* what was released before the question that is asked now */
+
+static void
+ngx_livestream_dvr_free_over(void)
+{
+    ngx_queue_t                *q, *next, *busy;
+    ngx_livestream_dvr_work_t  *w;
+
+    busy = &ngx_livestream_dvr_keeper.busy;
+
+    for (q = ngx_queue_head(busy); q != ngx_queue_sentinel(busy); q = next) {
+        next = ngx_queue_next(q);
+        w = ngx_queue_data(q, ngx_livestream_dvr_work_t, queue);
+
+        if (w->over) {
+            ngx_queue_remove(q);
+            ngx_free(w);
+        }
+    }
 }
 
 
@@ -324,8 +349,13 @@ ngx_livestream_dvr_release(void *work)
 {
     ngx_livestream_dvr_work_t *w = work;
 
-    ngx_queue_remove(&w->queue);
-    ngx_free(w);
+    if (ngx_livestream_dvr_query) {
+        w->over = 1;
+
+    } else {
+        ngx_queue_remove(&w->queue);
+        ngx_free(w);
+    }
 
     ngx_livestream_keeper_ring();
 }

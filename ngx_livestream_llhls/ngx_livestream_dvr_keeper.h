@@ -11,8 +11,10 @@
  *              +--- ring ---- jobs, when they are done
  *
  * What is begun is in the list `busy` until it is done, by its name, so that
- * the next pass leaves it alone.  All state that matters is in the store and
- * in the files: a keeper that dies is followed by one that begins again.
+ * the next pass leaves it alone; and then until a question that was asked
+ * meanwhile is answered, which the store may do before it hears of the end.
+ * All state that matters is in the store and in the files: a keeper that dies
+ * is followed by one that begins again.
  *
  * Event loop, of the keeper.
  */
@@ -30,6 +32,7 @@
 typedef struct {
     ngx_livestream_job_t     job;           /* must be first */
     ngx_queue_t              queue;         /* busy */
+    ngx_uint_t               over;          /* it was released */
     char                     name[NGX_LIVESTREAM_DVR_KEY];
     char                     id[NGX_LIVESTREAM_ID_LEN + 1];     /* stream */
     char                     rid[NGX_LIVESTREAM_ID_LEN + 1];    /* recording */
