@@ -20,7 +20,8 @@
 #include "ngx_livestream_dvr_convert.h"
 
 
-#define NGX_LIVESTREAM_DVR_URL  256
+#define NGX_LIVESTREAM_DVR_URL    256
+#define NGX_LIVESTREAM_DVR_VIDEO  10        /* s, until it must be there */
 
 
 typedef struct {
@@ -45,12 +46,14 @@ static void ngx_livestream_dvr_convert_failed(ngx_livestream_dvr_video_t *v,
     const char *reason);
 
 
+/* who asked for it makes its video, with a title; or has died before */
+
 static const char  ngx_livestream_dvr_sql_conversions[] =
     "SELECT recording_id, live_stream_id, video_id, resolution"
-    " FROM dvr_conversions WHERE status IN ('pending', 'running')"
+    " FROM dvr_conversions c WHERE status IN ('pending', 'running')"
+    " AND (created_at <= $1"
+    " OR EXISTS (SELECT 1 FROM videos v WHERE v.id = c.video_id))"
     " ORDER BY created_at LIMIT 16";
-
-/* who asked for the conversion may have died before it was made */
 
 static const char  ngx_livestream_dvr_sql_new_video[] =
     "INSERT INTO videos (id, title, user_id, status)"
@@ -65,17 +68,21 @@ static const char  ngx_livestream_dvr_sql_progress[] =
     "UPDATE dvr_conversions SET progress = $2, updated_at = $3"
     " WHERE recording_id = $1 AND status = 'running'";
 
-static const char  ngx_livestream_dvr_sql_converted[] =
-    "UPDATE dvr_conversions SET status = 'ready', progress = 1, error = NULL,"
-    " updated_at = $2 WHERE recording_id = $1 AND video_id = $3"
-    " AND status IN ('pending', 'running') RETURNING video_id";
+/* the conversion is the last to be ready: then all is there */
 
 static const char  ngx_livestream_dvr_sql_video[] =
     "UPDATE videos SET status = 'ready', source_url = $2, duration = $3,"
-    " size = $4 WHERE id = $1";
+    " size = $4 WHERE id = $1 AND EXISTS (SELECT 1 FROM dvr_conversions c"
+    " WHERE c.video_id = videos.id AND c.status IN ('pending', 'running'))"
+    " RETURNING id";
 
 static const char  ngx_livestream_dvr_sql_has_video[] =
     "UPDATE dvr_recordings SET video_id = $2, updated_at = $3 WHERE id = $1";
+
+static const char  ngx_livestream_dvr_sql_converted[] =
+    "UPDATE dvr_conversions SET status = 'ready', progress = 1, error = NULL,"
+    " updated_at = $3 WHERE recording_id = $1 AND video_id = $2"
+    " AND status IN ('pending', 'running')";
 
 static const char  ngx_livestream_dvr_sql_unconverted[] =
     "UPDATE dvr_conversions SET status = 'failed', error = $2,"
@@ -89,7 +96,12 @@ static const char  ngx_livestream_dvr_sql_no_video[] =
 void
 ngx_livestream_dvr_convert_step(void)
 {
-    ngx_livestream_dvr_ask(ngx_livestream_dvr_sql_conversions, NULL, 0,
+    u_char     then[32];
+    ngx_str_t  params[1];
+
+    ngx_livestream_dvr_after(&params[0], then, -NGX_LIVESTREAM_DVR_VIDEO);
+
+    ngx_livestream_dvr_ask(ngx_livestream_dvr_sql_conversions, params, 1,
                            ngx_livestream_dvr_convert_rows);
 }
 
@@ -263,8 +275,9 @@ ngx_livestream_dvr_convert_done(ngx_livestream_job_t *job)
 {
     ngx_livestream_dvr_video_t *v = (ngx_livestream_dvr_video_t *) job;
 
-    u_char     now[32];
-    ngx_str_t  params[3];
+    char       url[NGX_LIVESTREAM_DVR_URL];
+    u_char     duration[32], size[NGX_INT64_LEN];
+    ngx_str_t  params[4];
 
     if (v->err == ECANCELED || ngx_livestream_dvr_keeper.closed) {
         ngx_livestream_dvr_release(v);
@@ -273,43 +286,6 @@ ngx_livestream_dvr_convert_done(ngx_livestream_job_t *job)
 
     if (v->err) {
         ngx_livestream_dvr_convert_failed(v, v->reason);
-        ngx_livestream_dvr_release(v);
-        return;
-    }
-
-    /* unless the recording was deleted meanwhile */
-
-    ngx_livestream_dvr_text(&params[0], v->work.rid);
-    ngx_livestream_dvr_after(&params[1], now, 0);
-    ngx_livestream_dvr_text(&params[2], v->video);
-
-    if (ngx_livestream_store_exec(ngx_livestream_dvr_sql_converted, params, 3,
-                                  ngx_livestream_dvr_converted, v)
-        == NULL)
-    {
-        /* it will be converted again */
-        ngx_livestream_dvr_release(v);
-    }
-}
-
-
-static void
-ngx_livestream_dvr_converted(ngx_livestream_store_result_t *r, void *data)
-{
-    ngx_livestream_dvr_video_t *v = data;
-
-    char       url[NGX_LIVESTREAM_DVR_URL];
-    u_char     duration[32], size[NGX_INT64_LEN], now[32];
-    ngx_str_t  params[4];
-
-    if (r->rc != NGX_OK) {
-        ngx_livestream_dvr_release(v);
-        return;
-    }
-
-    if (r->nrows == 0) {
-        /* the file is one that no video knows: the cleanup's */
-        ngx_livestream_dvr_convert_failed(v, "the recording was deleted");
         ngx_livestream_dvr_release(v);
         return;
     }
@@ -328,13 +304,42 @@ ngx_livestream_dvr_converted(ngx_livestream_store_result_t *r, void *data)
     params[3].data = size;
     params[3].len = ngx_sprintf(size, "%uL", v->convert.size) - size;
 
-    ngx_livestream_dvr_tell(ngx_livestream_dvr_sql_video, params, 4);
+    if (ngx_livestream_store_exec(ngx_livestream_dvr_sql_video, params, 4,
+                                  ngx_livestream_dvr_converted, v)
+        == NULL)
+    {
+        /* it will be converted again */
+        ngx_livestream_dvr_release(v);
+    }
+}
+
+
+static void
+ngx_livestream_dvr_converted(ngx_livestream_store_result_t *r, void *data)
+{
+    ngx_livestream_dvr_video_t *v = data;
+
+    u_char     now[32];
+    ngx_str_t  params[3];
+
+    if (r->rc != NGX_OK) {
+        ngx_livestream_dvr_release(v);
+        return;
+    }
+
+    if (r->nrows == 0) {
+        /* the file is one that no video knows: the cleanup's */
+        ngx_livestream_dvr_convert_failed(v, "the recording was deleted");
+        ngx_livestream_dvr_release(v);
+        return;
+    }
 
     ngx_livestream_dvr_text(&params[0], v->work.rid);
     ngx_livestream_dvr_text(&params[1], v->video);
     ngx_livestream_dvr_after(&params[2], now, 0);
 
     ngx_livestream_dvr_tell(ngx_livestream_dvr_sql_has_video, params, 3);
+    ngx_livestream_dvr_tell(ngx_livestream_dvr_sql_converted, params, 3);
 
     ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                   "stream %s: recording %s was converted, \"%s\"", v->work.id,
