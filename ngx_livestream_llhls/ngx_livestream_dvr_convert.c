@@ -291,6 +291,13 @@ ngx_livestream_dvr_mux_write(ngx_livestream_dvr_mux_t *m)
 
     if (m->fd != -1) {
 
+        /* who is told that the file is there may remove the recording */
+
+        if (rc == 0 && fdatasync(m->fd) == -1) {
+            *m->reason = "the MP4 file cannot be written";
+            rc = errno;
+        }
+
         if (close(m->fd) == -1 && rc == 0) {
             *m->reason = "the MP4 file cannot be written";
             rc = errno;
