@@ -345,7 +345,7 @@ ngx_livestream_dvr_converted(ngx_livestream_store_result_t *r, void *data)
                   "stream %s: recording %s was converted, \"%s\"", v->work.id,
                   v->work.rid, v->path);
 
-    ngx_livestream_dvr_object(v->work.id, NULL, v->video);
+    ngx_livestream_dvr_object(v->work.id, v->video);
 
     ngx_livestream_dvr_release(v);
 }

@@ -31,6 +31,7 @@
                                                    an end */
 #define NGX_LIVESTREAM_DVR_RETRY   30           /* s */
 #define NGX_LIVESTREAM_DVR_URL     256
+#define NGX_LIVESTREAM_DVR_BATCH   20           /* names in one statement */
 
 
 typedef struct {
@@ -46,12 +47,17 @@ typedef struct {
     char                    *names;         /* of files, each with its NUL */
     size_t                   len;
     size_t                   size;
+    size_t                   journaled;     /* of len: are in the store */
 } ngx_livestream_dvr_finish_t;
 
 
 static void ngx_livestream_dvr_finish_rows(ngx_livestream_store_result_t *r);
 static void ngx_livestream_dvr_finish_run(ngx_livestream_job_t *job);
 static void ngx_livestream_dvr_finish_done(ngx_livestream_job_t *job);
+static ngx_uint_t ngx_livestream_dvr_journal(ngx_livestream_dvr_finish_t *f);
+static void ngx_livestream_dvr_journaled(ngx_livestream_store_result_t *r,
+    void *data);
+static void ngx_livestream_dvr_finish_free(ngx_livestream_dvr_finish_t *f);
 static void ngx_livestream_dvr_finish_ready(ngx_livestream_dvr_finish_t *f);
 static void ngx_livestream_dvr_finish_failed(ngx_livestream_dvr_finish_t *f);
 static ngx_uint_t ngx_livestream_dvr_passing(int err);
@@ -74,6 +80,15 @@ static const char  ngx_livestream_dvr_sql_over[] =
 static const char  ngx_livestream_dvr_sql_processing[] =
     "UPDATE dvr_recordings SET status = 'processing', updated_at = $2"
     " WHERE id = $1 AND status = 'recording'";
+
+static const char  ngx_livestream_dvr_sql_journal[] =
+    "INSERT INTO dvr_objects (recording_id, due, name) VALUES"
+    " ($1, $2, $3), ($1, $2, $4), ($1, $2, $5), ($1, $2, $6),"
+    " ($1, $2, $7), ($1, $2, $8), ($1, $2, $9), ($1, $2, $10),"
+    " ($1, $2, $11), ($1, $2, $12), ($1, $2, $13), ($1, $2, $14),"
+    " ($1, $2, $15), ($1, $2, $16), ($1, $2, $17), ($1, $2, $18),"
+    " ($1, $2, $19), ($1, $2, $20), ($1, $2, $21), ($1, $2, $22)"
+    " ON CONFLICT (name) DO NOTHING";
 
 static const char  ngx_livestream_dvr_sql_ready[] =
     "UPDATE dvr_recordings SET status = 'ready', start_time = $2,"
@@ -283,6 +298,12 @@ ngx_livestream_dvr_list(ngx_livestream_dvr_finish_t *f, const char *sub)
 
     dir = opendir(path);
     if (dir == NULL) {
+
+        if (ngx_errno != NGX_ENOENT) {
+            f->err = ngx_errno;
+            f->reason = "a folder of it cannot be listed";
+        }
+
         return;
     }
 
@@ -342,18 +363,15 @@ ngx_livestream_dvr_finish_done(ngx_livestream_job_t *job)
 {
     ngx_livestream_dvr_finish_t *f = (ngx_livestream_dvr_finish_t *) job;
 
-    char  *name;
+    if (ngx_livestream_dvr_keeper.closed) {
 
-    if (f->err == 0 && !f->again) {
+        /* the next keeper does it again */
 
-        for (name = f->names;
-             name < f->names + f->len;
-             name += ngx_strlen(name) + 1)
-        {
-            ngx_livestream_dvr_object(f->work.id, f->work.rid, name);
+    } else if (f->err == 0 && !f->again) {
+
+        if (ngx_livestream_dvr_journal(f)) {
+            return;
         }
-
-        ngx_livestream_dvr_finish_ready(f);
 
     } else if (ngx_livestream_dvr_passing(f->err)) {
         ngx_livestream_dvr_retry = ngx_time() + NGX_LIVESTREAM_DVR_RETRY;
@@ -368,6 +386,83 @@ ngx_livestream_dvr_finish_done(ngx_livestream_job_t *job)
         ngx_livestream_dvr_finish_failed(f);
     }
 
+    ngx_livestream_dvr_finish_free(f);
+}
+
+
+/*
+ * The names of a day's files are more than the store's queue takes: a few at a
+ * time, and only then it is ready.  0: it could not be asked, and all of it is
+ * done again.
+ */
+
+static ngx_uint_t
+ngx_livestream_dvr_journal(ngx_livestream_dvr_finish_t *f)
+{
+    char        *name;
+    char         keys[NGX_LIVESTREAM_DVR_BATCH][NGX_LIVESTREAM_DVR_KEY];
+    u_char       now[32];
+    ngx_str_t    params[2 + NGX_LIVESTREAM_DVR_BATCH];
+    ngx_uint_t   i;
+
+    if (f->journaled == f->len) {
+        ngx_livestream_dvr_finish_ready(f);
+        ngx_livestream_dvr_finish_free(f);
+        return 1;
+    }
+
+    ngx_livestream_dvr_text(&params[0], f->work.rid);
+    ngx_livestream_dvr_after(&params[1], now, 0);
+
+    name = f->names + f->journaled;
+
+    for (i = 0; i < NGX_LIVESTREAM_DVR_BATCH; i++) {
+
+        if (f->journaled == f->len) {
+            /* the last one once more */
+            params[2 + i] = params[1 + i];
+            continue;
+        }
+
+        (void) snprintf(keys[i], sizeof(keys[i]), "%s/%s/%s", f->work.id,
+                        f->work.rid, name);
+        ngx_livestream_dvr_text(&params[2 + i], keys[i]);
+
+        f->journaled += ngx_strlen(name) + 1;
+        name = f->names + f->journaled;
+    }
+
+    return ngx_livestream_store_exec(ngx_livestream_dvr_sql_journal, params,
+                                     2 + NGX_LIVESTREAM_DVR_BATCH,
+                                     ngx_livestream_dvr_journaled, f)
+           != NULL;
+}
+
+
+static void
+ngx_livestream_dvr_journaled(ngx_livestream_store_result_t *r, void *data)
+{
+    ngx_livestream_dvr_finish_t *f = data;
+
+    if (r->rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "stream %s: the files of recording %s could not be "
+                      "listed for storage, it will be finished again: %V",
+                      f->work.id, f->work.rid, &r->error);
+
+    } else if (!ngx_livestream_dvr_keeper.leaving
+               && ngx_livestream_dvr_journal(f))
+    {
+        return;
+    }
+
+    ngx_livestream_dvr_finish_free(f);
+}
+
+
+static void
+ngx_livestream_dvr_finish_free(ngx_livestream_dvr_finish_t *f)
+{
     if (f->names) {
         free(f->names);
     }

@@ -115,9 +115,8 @@ void ngx_livestream_dvr_delete_objects(ngx_str_t *rid);
 /* each tick, while there are conversions */
 void ngx_livestream_dvr_convert_progress(void);
 
-/* a file of DIR is to go into storage, if there is one */
-void ngx_livestream_dvr_object(const char *id, const char *rid,
-    const char *name);
+/* a video's file is to go into storage, if there is one */
+void ngx_livestream_dvr_object(const char *id, const char *video);
 
 
 #endif /* _NGX_LIVESTREAM_DVR_KEEPER_H_INCLUDED_ */

@@ -104,7 +104,7 @@ static time_t  ngx_livestream_dvr_complained;
 
 
 void
-ngx_livestream_dvr_object(const char *id, const char *rid, const char *name)
+ngx_livestream_dvr_object(const char *id, const char *video)
 {
     char       key[NGX_LIVESTREAM_DVR_KEY];
     u_char     now[32];
@@ -116,15 +116,10 @@ ngx_livestream_dvr_object(const char *id, const char *rid, const char *name)
         return;
     }
 
-    if (rid) {
-        (void) snprintf(key, sizeof(key), "%s/%s/%s", id, rid, name);
-
-    } else {
-        (void) snprintf(key, sizeof(key), "%s/videos/%s.mp4", id, name);
-    }
+    (void) snprintf(key, sizeof(key), "%s/videos/%s.mp4", id, video);
 
     ngx_livestream_dvr_text(&params[0], key);
-    ngx_livestream_dvr_text(&params[1], rid ? rid : name);
+    ngx_livestream_dvr_text(&params[1], video);
     ngx_livestream_dvr_after(&params[2], now, 0);
 
     ngx_livestream_dvr_tell(ngx_livestream_dvr_sql_object, params, 3);
