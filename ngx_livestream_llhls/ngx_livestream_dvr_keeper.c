@@ -23,6 +23,9 @@
 #define NGX_LIVESTREAM_DVR_PASS  10             /* s, when nobody rings */
 #define NGX_LIVESTREAM_DVR_NICE  10
 
+/* that wait, until the next tick: what a hundred ladders close meanwhile */
+#define NGX_LIVESTREAM_DVR_FILES  256
+
 
 static void ngx_livestream_dvr_tick(ngx_event_t *ev);
 static void ngx_livestream_dvr_leave(void);
@@ -79,9 +82,11 @@ ngx_livestream_dvr_keeper_init_process(ngx_cycle_t *cycle)
                                            NGX_LIVESTREAM_DVR_NICE);
     k->convert = ngx_livestream_crew_create(cycle, "dvr-convert", 1, 16,
                                             NGX_LIVESTREAM_DVR_NICE);
-    k->upload = ngx_livestream_crew_create(cycle, "dvr-upload", n, 64,
+    k->upload = ngx_livestream_crew_create(cycle, "dvr-upload", n,
+                                           NGX_LIVESTREAM_DVR_FILES,
                                            NGX_LIVESTREAM_DVR_NICE);
-    k->files = ngx_livestream_crew_create(cycle, "dvr-files", 1, 64,
+    k->files = ngx_livestream_crew_create(cycle, "dvr-files", 1,
+                                          NGX_LIVESTREAM_DVR_FILES,
                                           NGX_LIVESTREAM_DVR_NICE);
 
     if (k->finish == NULL || k->convert == NULL || k->upload == NULL

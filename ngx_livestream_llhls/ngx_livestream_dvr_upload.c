@@ -70,7 +70,7 @@ static const char  ngx_livestream_dvr_sql_object[] =
 
 static const char  ngx_livestream_dvr_sql_pending[] =
     "SELECT name, attempts FROM dvr_objects"
-    " WHERE status = 'pending' AND due <= $1 ORDER BY due LIMIT 128";
+    " WHERE status = 'pending' AND due <= $1 ORDER BY due LIMIT 512";
 
 static const char  ngx_livestream_dvr_sql_stored[] =
     "UPDATE dvr_objects SET status = 'stored', size = $2, checksum = $3,"
@@ -85,7 +85,7 @@ static const char  ngx_livestream_dvr_sql_lost[] =
 
 static const char  ngx_livestream_dvr_sql_local[] =
     "SELECT name FROM dvr_objects WHERE status = 'stored' AND due <= $1"
-    " ORDER BY due LIMIT 64";
+    " ORDER BY due LIMIT 512";
 
 static const char  ngx_livestream_dvr_sql_remote[] =
     "UPDATE dvr_objects SET status = 'remote'"
@@ -93,7 +93,7 @@ static const char  ngx_livestream_dvr_sql_remote[] =
 
 static const char  ngx_livestream_dvr_sql_deleting[] =
     "SELECT name, attempts FROM dvr_objects"
-    " WHERE status = 'deleting' AND due <= $1 ORDER BY due LIMIT 128";
+    " WHERE status = 'deleting' AND due <= $1 ORDER BY due LIMIT 512";
 
 static const char  ngx_livestream_dvr_sql_gone[] =
     "DELETE FROM dvr_objects WHERE name = $1 AND status = 'deleting'";
