@@ -11,8 +11,7 @@
  *                   moof[ ...                         ] md      not whole
  *
  * A part is whole if its samples are all of its mdat and the file has all of
- * that, and if it does not begin before the one before it has ended.  Other
- * boxes may stand before a moof and belong to its part.
+ * that, and if it does not begin before the one before it has ended.
  *
  * Only headers and moofs are read, never samples.
  *
@@ -26,27 +25,11 @@
 #include <unistd.h>
 
 #include "ngx_livestream_dvr_boxes.h"
+#include "ngx_livestream_dvr_fragment.h"
 
 
 #define NGX_LIVESTREAM_DVR_HEADER    8
 #define NGX_LIVESTREAM_DVR_INIT_MAX  262144         /* bytes of a file */
-#define NGX_LIVESTREAM_DVR_MOOF_MAX  1048576
-#define NGX_LIVESTREAM_DVR_TICKS     (INT64_C(1) << 60)
-#define NGX_LIVESTREAM_DVR_SUM       (UINT64_C(1) << 53)
-
-/* tfhd */
-#define NGX_LIVESTREAM_DVR_BASE              0x000001
-#define NGX_LIVESTREAM_DVR_DESCRIPTION       0x000002
-#define NGX_LIVESTREAM_DVR_DEFAULT_DURATION  0x000008
-#define NGX_LIVESTREAM_DVR_DEFAULT_SIZE      0x000010
-
-/* trun */
-#define NGX_LIVESTREAM_DVR_DATA_OFFSET       0x000001
-#define NGX_LIVESTREAM_DVR_FIRST_FLAGS       0x000004
-#define NGX_LIVESTREAM_DVR_SAMPLE_DURATION   0x000100
-#define NGX_LIVESTREAM_DVR_SAMPLE_SIZE       0x000200
-#define NGX_LIVESTREAM_DVR_SAMPLE_FLAGS      0x000400
-#define NGX_LIVESTREAM_DVR_SAMPLE_CTS        0x000800
 
 
 /* what is left of a box or of a list of them */
@@ -56,31 +39,10 @@ typedef struct {
 } ngx_livestream_dvr_box_t;
 
 
-/* of one moof */
-typedef struct {
-    unsigned                 has_duration;
-    unsigned                 has_size;
-    uint32_t                 sample_duration;   /* where trun has none */
-    uint32_t                 sample_size;
-
-    unsigned                 tfdt;          /* how many there are */
-    unsigned                 truns;
-    int64_t                  dts;
-    uint64_t                 duration;      /* ticks, of all samples */
-    uint64_t                 size;          /* bytes, of all samples */
-} ngx_livestream_dvr_moof_t;
-
-
-static int ngx_livestream_dvr_moof(const uint8_t *p, size_t len,
-    ngx_livestream_dvr_moof_t *m);
-static int ngx_livestream_dvr_traf(ngx_livestream_dvr_box_t *traf,
-    ngx_livestream_dvr_moof_t *m);
-static int ngx_livestream_dvr_tfhd(ngx_livestream_dvr_box_t *box,
-    ngx_livestream_dvr_moof_t *m);
-static int ngx_livestream_dvr_tfdt(ngx_livestream_dvr_box_t *box,
-    ngx_livestream_dvr_moof_t *m);
-static int ngx_livestream_dvr_trun(ngx_livestream_dvr_box_t *box,
-    ngx_livestream_dvr_moof_t *m);
+static int ngx_livestream_dvr_part(int fd, uint64_t offset, uint64_t size,
+    uint8_t *p, ngx_livestream_dvr_fragment_t *f, uint64_t *len);
+static int ngx_livestream_dvr_follows(ngx_livestream_dvr_parts_t *parts,
+    const ngx_livestream_dvr_fragment_t *f);
 static int ngx_livestream_dvr_find(const ngx_livestream_dvr_box_t *in,
     const char *type, ngx_livestream_dvr_box_t *box);
 static int ngx_livestream_dvr_next(ngx_livestream_dvr_box_t *in,
@@ -157,111 +119,89 @@ int
 ngx_livestream_dvr_parts(int fd, uint64_t size,
     ngx_livestream_dvr_parts_t *parts)
 {
-    int                         rc;
-    size_t                      got;
-    uint8_t                    *p, header[NGX_LIVESTREAM_DVR_HEADER];
-    uint64_t                    offset, len;
-    ngx_livestream_dvr_moof_t   m;
+    int                            rc;
+    uint8_t                       *p;
+    uint64_t                       len;
+    ngx_livestream_dvr_fragment_t  f;
 
     memset(parts, 0, sizeof(ngx_livestream_dvr_parts_t));
-    memset(&m, 0, sizeof(ngx_livestream_dvr_moof_t));
+    memset(&f, 0, sizeof(ngx_livestream_dvr_fragment_t));
 
     if (size > UINT32_MAX) {
         size = UINT32_MAX;
     }
 
-    p = malloc(NGX_LIVESTREAM_DVR_MOOF_MAX);
+    p = malloc(NGX_LIVESTREAM_DVR_MOOF + NGX_LIVESTREAM_DVR_HEADER);
 
     if (p == NULL) {
         return ENOMEM;
     }
 
-    for (offset = 0; offset < size; offset += len) {
+    for ( ;; ) {
+        rc = ngx_livestream_dvr_part(fd, parts->size, size - parts->size, p,
+                                     &f, &len);
 
-        rc = ngx_livestream_dvr_pread(fd, header, sizeof(header), offset,
-                                      &got);
-        if (rc) {
-            goto done;
-        }
-
-        len = ngx_livestream_dvr_get_32(header);
-
-        if (got != sizeof(header) || len < sizeof(header)
-            || len > size - offset)
-        {
+        if (rc || !ngx_livestream_dvr_follows(parts, &f)) {
             break;
         }
 
-        if (memcmp(header + 4, "moof", 4) == 0) {
-
-            if (m.truns || len > NGX_LIVESTREAM_DVR_MOOF_MAX) {
-                break;
-            }
-
-            rc = ngx_livestream_dvr_pread(fd, p, len, offset, &got);
-            if (rc) {
-                goto done;
-            }
-
-            if (got != len
-                || ngx_livestream_dvr_moof(p + sizeof(header),
-                                           len - sizeof(header), &m) != 0)
-            {
-                break;
-            }
-
-        } else if (memcmp(header + 4, "mdat", 4) == 0) {
-
-            if (m.truns == 0 || m.size != len - sizeof(header)
-                || (parts->nparts && m.dts < parts->end))
-            {
-                break;
-            }
-
-            if (parts->nparts++ == 0) {
-                parts->start = m.dts;
-            }
-
-            parts->end = m.dts + m.duration;
-            parts->size = offset + len;
-
-            m.truns = 0;
-
-        } else if (m.truns) {
-            break;
-        }
+        parts->nparts++;
+        parts->size += len;
     }
 
-    rc = 0;
-
-done:
-
+    free(f.samples);
     free(p);
 
-    return rc;
+    return rc == EILSEQ ? 0 : rc;
 }
 
 
+/* the part at offset, which may have so many bytes; EILSEQ: it is not whole */
+
 static int
-ngx_livestream_dvr_moof(const uint8_t *p, size_t len,
-    ngx_livestream_dvr_moof_t *m)
+ngx_livestream_dvr_part(int fd, uint64_t offset, uint64_t size, uint8_t *p,
+    ngx_livestream_dvr_fragment_t *f, uint64_t *len)
 {
-    ngx_livestream_dvr_box_t  box, traf;
+    int          rc;
+    size_t       got;
+    uint32_t     moof, mdat, type;
+    const char  *reason;
 
-    memset(m, 0, sizeof(ngx_livestream_dvr_moof_t));
-
-    box.p = p;
-    box.end = p + len;
-
-    if (ngx_livestream_dvr_find(&box, "traf", &traf) != 0) {
-        return -1;
+    rc = ngx_livestream_dvr_pread(fd, p, NGX_LIVESTREAM_DVR_HEADER, offset,
+                                  &got);
+    if (rc) {
+        return rc;
     }
 
-    if (ngx_livestream_dvr_traf(&traf, m) != 0
-        || m->tfdt != 1 || m->truns == 0 || m->duration == 0)
+    moof = ngx_livestream_dvr_box(p, got, &type);
+
+    if (moof == 0 || moof > NGX_LIVESTREAM_DVR_MOOF) {
+        return EILSEQ;
+    }
+
+    rc = ngx_livestream_dvr_pread(fd, p, moof + NGX_LIVESTREAM_DVR_HEADER,
+                                  offset, &got);
+    if (rc) {
+        return rc;
+    }
+
+    if (got != moof + NGX_LIVESTREAM_DVR_HEADER) {
+        return EILSEQ;
+    }
+
+    rc = ngx_livestream_dvr_fragment(f, p, moof, &reason);
+    if (rc) {
+        return rc;
+    }
+
+    mdat = ngx_livestream_dvr_box(p + moof, NGX_LIVESTREAM_DVR_HEADER, &type);
+
+    *len = (uint64_t) moof + mdat;
+
+    if (type != ngx_livestream_dvr_type('m', 'd', 'a', 't')
+        || mdat != f->payload + NGX_LIVESTREAM_DVR_HEADER || *len > size)
     {
-        m->truns = 0;
-        return -1;
+        return EILSEQ;
     }
 
     return 0;
@@ -269,163 +209,28 @@ ngx_livestream_dvr_moof(const uint8_t *p, size_t len,
 
 
 static int
-ngx_livestream_dvr_traf(ngx_livestream_dvr_box_t *traf,
-    ngx_livestream_dvr_moof_t *m)
+ngx_livestream_dvr_follows(ngx_livestream_dvr_parts_t *parts,
+    const ngx_livestream_dvr_fragment_t *f)
 {
-    unsigned                   i;
-    const uint8_t             *type;
-    ngx_livestream_dvr_box_t   box;
+    int64_t                             start, end;
+    const ngx_livestream_dvr_sample_t  *last;
 
-    static const struct {
-        const char            *type;
-        int                  (*handler)(ngx_livestream_dvr_box_t *box,
-                                        ngx_livestream_dvr_moof_t *m);
-    } boxes[] = {
-        { "tfhd", ngx_livestream_dvr_tfhd },
-        { "tfdt", ngx_livestream_dvr_tfdt },
-        { "trun", ngx_livestream_dvr_trun }
-    };
+    last = &f->samples[f->nsamples - 1];
 
-    while (traf->p < traf->end) {
+    start = f->samples[0].dts;
+    end = last->dts + last->duration;
 
-        if (ngx_livestream_dvr_next(traf, &type, &box) != 0) {
-            return -1;
-        }
-
-        for (i = 0; i < sizeof(boxes) / sizeof(boxes[0]); i++) {
-            if (memcmp(type, boxes[i].type, 4) == 0
-                && boxes[i].handler(&box, m) != 0)
-            {
-                return -1;
-            }
-        }
+    if (start == end || (parts->nparts && start < parts->end)) {
+        return 0;
     }
 
-    return 0;
-}
-
-
-static int
-ngx_livestream_dvr_tfhd(ngx_livestream_dvr_box_t *box,
-    ngx_livestream_dvr_moof_t *m)
-{
-    size_t    skip;
-    uint32_t  flags;
-
-    if (ngx_livestream_dvr_32(box, &flags) != 0) {
-        return -1;
+    if (parts->nparts == 0) {
+        parts->start = start;
     }
 
-    skip = 4;
-    skip += (flags & NGX_LIVESTREAM_DVR_BASE) ? 8 : 0;
-    skip += (flags & NGX_LIVESTREAM_DVR_DESCRIPTION) ? 4 : 0;
+    parts->end = end;
 
-    if (ngx_livestream_dvr_skip(box, skip) != 0) {
-        return -1;
-    }
-
-    if (flags & NGX_LIVESTREAM_DVR_DEFAULT_DURATION) {
-        m->has_duration = 1;
-
-        if (ngx_livestream_dvr_32(box, &m->sample_duration) != 0) {
-            return -1;
-        }
-    }
-
-    if (flags & NGX_LIVESTREAM_DVR_DEFAULT_SIZE) {
-        m->has_size = 1;
-
-        if (ngx_livestream_dvr_32(box, &m->sample_size) != 0) {
-            return -1;
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-ngx_livestream_dvr_tfdt(ngx_livestream_dvr_box_t *box,
-    ngx_livestream_dvr_moof_t *m)
-{
-    uint32_t  flags, high, low;
-
-    high = 0;
-
-    if (ngx_livestream_dvr_32(box, &flags) != 0
-        || ((flags >> 24) && ngx_livestream_dvr_32(box, &high) != 0)
-        || ngx_livestream_dvr_32(box, &low) != 0)
-    {
-        return -1;
-    }
-
-    m->tfdt++;
-    m->dts = (int64_t) ((uint64_t) high << 32 | low);
-
-    return m->dts < 0 || m->dts > NGX_LIVESTREAM_DVR_TICKS ? -1 : 0;
-}
-
-
-static int
-ngx_livestream_dvr_trun(ngx_livestream_dvr_box_t *box,
-    ngx_livestream_dvr_moof_t *m)
-{
-    size_t          skip, entry;
-    uint32_t        flags, i, n;
-    const uint8_t  *p;
-
-    if (ngx_livestream_dvr_32(box, &flags) != 0
-        || ngx_livestream_dvr_32(box, &n) != 0)
-    {
-        return -1;
-    }
-
-    skip = (flags & NGX_LIVESTREAM_DVR_DATA_OFFSET) ? 4 : 0;
-    skip += (flags & NGX_LIVESTREAM_DVR_FIRST_FLAGS) ? 4 : 0;
-
-    entry = (flags & NGX_LIVESTREAM_DVR_SAMPLE_DURATION) ? 4 : 0;
-    entry += (flags & NGX_LIVESTREAM_DVR_SAMPLE_SIZE) ? 4 : 0;
-    entry += (flags & NGX_LIVESTREAM_DVR_SAMPLE_FLAGS) ? 4 : 0;
-    entry += (flags & NGX_LIVESTREAM_DVR_SAMPLE_CTS) ? 4 : 0;
-
-    if (ngx_livestream_dvr_skip(box, skip) != 0
-        || n > NGX_LIVESTREAM_DVR_MOOF_MAX
-        || (uint64_t) n * entry > (uint64_t) (box->end - box->p))
-    {
-        return -1;
-    }
-
-    if ((!(flags & NGX_LIVESTREAM_DVR_SAMPLE_DURATION) && !m->has_duration)
-        || (!(flags & NGX_LIVESTREAM_DVR_SAMPLE_SIZE) && !m->has_size))
-    {
-        return -1;
-    }
-
-    if (entry == 0) {
-        m->duration += (uint64_t) n * m->sample_duration;
-        m->size += (uint64_t) n * m->sample_size;
-        n = 0;
-    }
-
-    for (i = 0; i < n; i++) {
-        p = box->p + i * entry;
-
-        if (flags & NGX_LIVESTREAM_DVR_SAMPLE_DURATION) {
-            m->duration += ngx_livestream_dvr_get_32(p);
-            p += 4;
-
-        } else {
-            m->duration += m->sample_duration;
-        }
-
-        m->size += (flags & NGX_LIVESTREAM_DVR_SAMPLE_SIZE)
-                   ? ngx_livestream_dvr_get_32(p) : m->sample_size;
-    }
-
-    m->truns++;
-
-    return m->duration > NGX_LIVESTREAM_DVR_SUM
-           || m->size > NGX_LIVESTREAM_DVR_SUM ? -1 : 0;
+    return 1;
 }
 
 

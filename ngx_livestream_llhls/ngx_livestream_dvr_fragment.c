@@ -40,8 +40,8 @@
 
 #define NGX_LIVESTREAM_DVR_NON_SYNC       0x00010000
 
-/* ticks: half of what there is, so that sums of it are fine */
-#define NGX_LIVESTREAM_DVR_DTS            (INT64_MAX / 2)
+/* ticks: so far that no sum of it and no microseconds overflow */
+#define NGX_LIVESTREAM_DVR_DTS            (INT64_C(1) << 60)
 
 
 typedef struct {
