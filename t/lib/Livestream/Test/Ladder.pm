@@ -278,7 +278,8 @@ sub threads {
         for my $file (glob "/proc/$pid/task/*/comm") {
             my ($task) = $file =~ m{(\d+)/comm$};
             chomp(my $name = Livestream::Test::read_file($file));
-            $names{$name}++ if $task != $pid && $name ne '';
+            next if $task == $pid || $name eq '' || $name =~ /^dvr-/;
+            $names{$name}++;
         }
     }
 
