@@ -71,13 +71,12 @@ line(const char *text, size_t len)
 
 
 static FILE *
-create(const char *folder, const char *track, const char *name, uint64_t n)
+create(const char *folder, const char *track, const char *name)
 {
-    char   path[512], file[64];
+    char   path[512];
     FILE  *f;
 
-    (void) snprintf(file, sizeof(file), name, n);
-    (void) snprintf(path, sizeof(path), "%s/%s/%s", folder, track, file);
+    (void) snprintf(path, sizeof(path), "%s/%s/%s", folder, track, name);
 
     f = fopen(path, "w");
     if (f == NULL) {
@@ -209,7 +208,8 @@ write_part(lane_t *l)
 static void
 close_segment(lane_t *l, int64_t us)
 {
-    char  text[NGX_LIVESTREAM_DVR_LINE];
+    char    text[NGX_LIVESTREAM_DVR_LINE];
+    size_t  len;
 
     write_part(l);
     close_file(l->file);
@@ -217,8 +217,9 @@ close_segment(lane_t *l, int64_t us)
     l->file = NULL;
     l->segment.duration = us - l->segment.start;
 
-    line(text, ngx_livestream_dvr_line_segment(text, l->track.name,
-                                               &l->segment));
+    len = ngx_livestream_dvr_line_segment(text, l->track.name, &l->segment);
+    line(text, len);
+
     fprintf(l->playlist, "#EXTINF:%.6f,\nsegment-%d.m4s\n",
             l->segment.duration / 1e6, (int) l->segment.msn);
 
@@ -241,18 +242,19 @@ make_track(lane_t *l, const char *folder, int64_t seconds)
     (void) snprintf(text, sizeof(text), "%s/%s", folder, l->track.name);
     (void) mkdir(text, 0755);
 
-    line(text, ngx_livestream_dvr_line_track(text, &l->track));
+    len = ngx_livestream_dvr_line_track(text, &l->track);
+    line(text, len);
 
     if (ngx_livestream_fmp4_init(l->codec, &init, &len, &reason) == -1) {
         die(reason);
     }
 
-    f = create(folder, l->track.name, "init-%d.mp4", 1);
+    f = create(folder, l->track.name, "init-1.mp4");
     (void) fwrite(init, 1, len, f);
     close_file(f);
     free(init);
 
-    l->playlist = create(folder, l->track.name, "playlist.m3u8", 0);
+    l->playlist = create(folder, l->track.name, "playlist.m3u8");
 
     fprintf(l->playlist, "#EXTM3U\n#EXT-X-VERSION:7\n"
             "#EXT-X-TARGETDURATION:7\n#EXT-X-PLAYLIST-TYPE:VOD\n"
@@ -276,8 +278,9 @@ make_track(lane_t *l, const char *folder, int64_t seconds)
         }
 
         if (l->file == NULL) {
-            l->file = create(folder, l->track.name, "segment-%d.m4s",
-                             l->segment.msn);
+            (void) snprintf(text, sizeof(text), "segment-%d.m4s",
+                            (int) l->segment.msn);
+            l->file = create(folder, l->track.name, text);
             l->segment.start = us;
             l->segment.pdt = INT64_C(1767225600000000) + us;
             l->segment.size = 0;
@@ -307,6 +310,7 @@ static void
 make(const char *clip, const char *folder, int64_t seconds)
 {
     char     text[NGX_LIVESTREAM_DVR_LINE], path[512];
+    size_t   len;
     lane_t  *lanes;
 
     lanes = calloc(2, sizeof(lane_t));
@@ -320,12 +324,14 @@ make(const char *clip, const char *folder, int64_t seconds)
         die(path);
     }
 
-    line(text, ngx_livestream_dvr_line_head(text, 7));
+    len = ngx_livestream_dvr_line_head(text, 7);
+    line(text, len);
 
     make_track(&lanes[0], folder, seconds);
     make_track(&lanes[1], folder, seconds);
 
-    line(text, ngx_livestream_dvr_line_end(text));
+    len = ngx_livestream_dvr_line_end(text);
+    line(text, len);
     close_file(list);
 }
 
