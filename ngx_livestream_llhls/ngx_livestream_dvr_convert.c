@@ -42,6 +42,9 @@
 
 #define NGX_LIVESTREAM_DVR_LANES    2
 
+/* bytes that are written at once */
+#define NGX_LIVESTREAM_DVR_OUTPUT   (1024 * 1024)
+
 /* bytes of moov besides its tables */
 #define NGX_LIVESTREAM_DVR_HEADERS  16384
 
@@ -291,13 +294,6 @@ ngx_livestream_dvr_mux_write(ngx_livestream_dvr_mux_t *m)
 
     if (m->fd != -1) {
 
-        /* who is told that the file is there may remove the recording */
-
-        if (rc == 0 && fdatasync(m->fd) == -1) {
-            *m->reason = "the MP4 file cannot be written";
-            rc = errno;
-        }
-
         if (close(m->fd) == -1 && rc == 0) {
             *m->reason = "the MP4 file cannot be written";
             rc = errno;
@@ -328,12 +324,12 @@ ngx_livestream_dvr_mux_output(ngx_livestream_dvr_mux_t *m)
         return ENOMEM;
     }
 
-    buf = av_malloc(NGX_LIVESTREAM_DVR_CHUNK);
+    buf = av_malloc(NGX_LIVESTREAM_DVR_OUTPUT);
     if (buf == NULL) {
         return ENOMEM;
     }
 
-    m->oc->pb = avio_alloc_context(buf, NGX_LIVESTREAM_DVR_CHUNK, 1, m, NULL,
+    m->oc->pb = avio_alloc_context(buf, NGX_LIVESTREAM_DVR_OUTPUT, 1, m, NULL,
                                    ngx_livestream_dvr_output_write,
                                    ngx_livestream_dvr_output_seek);
     if (m->oc->pb == NULL) {

@@ -19,8 +19,8 @@
 /* us of one track that lie together in the file */
 #define NGX_LIVESTREAM_DVR_INTERLEAVE  500000
 
-/* bytes that are read, and written, at once */
-#define NGX_LIVESTREAM_DVR_CHUNK       (1024 * 1024)
+/* bytes that are read at once: of storage, each time is a request */
+#define NGX_LIVESTREAM_DVR_CHUNK       (4 * 1024 * 1024)
 
 
 typedef struct {
