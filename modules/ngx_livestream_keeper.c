@@ -15,7 +15,7 @@
 #include "ngx_livestream.h"
 
 
-#define NGX_LIVESTREAM_KEEPER_SILENCE  60       /* s */
+#define NGX_LIVESTREAM_KEEPER_SILENCE  60000    /* ms */
 
 
 void
@@ -48,17 +48,20 @@ ngx_livestream_keeper_claim(void)
     pid = keeper->pid;
 
     if (pid == ngx_pid) {
-        keeper->heartbeat = ngx_time();
+        keeper->heartbeat = ngx_current_msec;
         return NGX_OK;
     }
 
-    /* its number may be another process's by now */
+    /*
+     * Its number may be another process's by now.  The time is one that nobody
+     * sets: else there were two keepers whenever that is set an hour ahead.
+     */
 
     if (ngx_exiting
         || (pid != 0
             && (kill(pid, 0) == 0 || ngx_errno != ESRCH)
-            && (time_t) keeper->heartbeat + NGX_LIVESTREAM_KEEPER_SILENCE
-               > ngx_time()))
+            && (ngx_msec_int_t) (ngx_current_msec - keeper->heartbeat)
+               < NGX_LIVESTREAM_KEEPER_SILENCE))
     {
         return NGX_DECLINED;
     }
@@ -67,7 +70,7 @@ ngx_livestream_keeper_claim(void)
 
     if (keeper->pid == pid) {
         keeper->pid = ngx_pid;
-        keeper->heartbeat = ngx_time();
+        keeper->heartbeat = ngx_current_msec;
     }
 
     ngx_shmtx_unlock(&ngx_livestream_shpool->mutex);

@@ -192,7 +192,7 @@ typedef struct {
  */
 typedef struct {
     ngx_pid_t                pid;           /* 0: nobody; under the mutex */
-    ngx_atomic_t             heartbeat;     /* ngx_time() of its claim */
+    ngx_atomic_t             heartbeat;     /* ngx_current_msec of its claim */
     ngx_atomic_t             rung;          /* counts: there is work */
     ngx_atomic_t             orphans;       /* counts: something has lost its
                                                stream */
