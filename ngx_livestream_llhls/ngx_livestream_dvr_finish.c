@@ -492,6 +492,12 @@ ngx_livestream_dvr_write(const char *path, const u_char *text, size_t len)
         }
     }
 
+    /* it is there before the store says so */
+
+    if (rc == 0 && fsync(fd) == -1) {
+        rc = errno;
+    }
+
     if (close(fd) == -1 && rc == 0) {
         rc = errno;
     }
