@@ -450,7 +450,7 @@ ngx_livestream_dvr_journaled(ngx_livestream_store_result_t *r, void *data)
                       "listed for storage, it will be finished again: %V",
                       f->work.id, f->work.rid, &r->error);
 
-    } else if (!ngx_livestream_dvr_keeper.leaving
+    } else if (!ngx_livestream_dvr_leaving()
                && ngx_livestream_dvr_journal(f))
     {
         return;

@@ -130,7 +130,6 @@ ngx_livestream_dvr_keeper_exit_process(void)
 
     /* the store has gone before */
 
-    k->leaving = 1;
     k->closed = 1;
 
     ngx_livestream_crew_destroy(k->finish, 1);
@@ -215,9 +214,7 @@ ngx_livestream_dvr_next(void)
 
     step = ngx_livestream_dvr_step++;
 
-    if (step == NGX_LIVESTREAM_DVR_STEPS
-        || ngx_livestream_dvr_keeper.leaving)
-    {
+    if (step == NGX_LIVESTREAM_DVR_STEPS || ngx_livestream_dvr_leaving()) {
         ngx_livestream_dvr_running = 0;
         return;
     }
@@ -249,7 +246,7 @@ ngx_livestream_dvr_answer(ngx_livestream_store_result_t *r, void *data)
 
     ngx_livestream_dvr_query = NULL;
 
-    if (r->rc != NGX_OK || ngx_livestream_dvr_keeper.leaving) {
+    if (r->rc != NGX_OK || ngx_livestream_dvr_leaving()) {
         ngx_livestream_dvr_running = 0;
 
     } else {

@@ -47,7 +47,7 @@ typedef struct {
     ngx_livestream_crew_t   *convert;
     ngx_livestream_crew_t   *upload;
     ngx_livestream_crew_t   *files;         /* removes, and looks */
-    ngx_uint_t               leaving;       /* begin nothing */
+    ngx_uint_t               leaving;       /* the jobs were told to stop */
     ngx_uint_t               closed;        /* the store is */
     time_t                   cleanup;       /* the next one */
     ngx_uint_t               orphans;       /* are to be looked for */
@@ -58,6 +58,10 @@ typedef struct {
 } ngx_livestream_dvr_keeper_t;
 
 extern ngx_livestream_dvr_keeper_t  ngx_livestream_dvr_keeper;
+
+
+/* begin nothing; the store answers until it is closed */
+#define ngx_livestream_dvr_leaving()  (ngx_exiting || ngx_terminate)
 
 
 typedef void (*ngx_livestream_dvr_rows_pt)(ngx_livestream_store_result_t *r);

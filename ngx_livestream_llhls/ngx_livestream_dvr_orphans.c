@@ -477,7 +477,7 @@ ngx_livestream_dvr_look_next(ngx_livestream_dvr_look_t *l)
     ngx_livestream_dvr_found_t  *f;
 
     while (l->next < l->n
-           && !ngx_livestream_dvr_keeper.leaving
+           && !ngx_livestream_dvr_leaving()
            && !ngx_livestream_dvr_keeper.closed)
     {
         f = &l->found[l->next];
