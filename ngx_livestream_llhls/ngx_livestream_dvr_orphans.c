@@ -48,6 +48,7 @@ typedef struct {
 typedef struct {
     ngx_livestream_dvr_work_t  work;        /* must be first */
     time_t                   before;        /* older than that, s */
+    ngx_uint_t               converting;    /* files may be on their way */
     ngx_uint_t               n;
     ngx_uint_t               next;
     u_char                  *known;         /* ids, sorted */
@@ -88,7 +89,8 @@ static const char  ngx_livestream_dvr_sql_orphans[] =
     " GROUP BY recording_id LIMIT 32";
 
 static const char  ngx_livestream_dvr_sql_all[] =
-    "SELECT id FROM dvr_recordings UNION SELECT id FROM videos ORDER BY 1";
+    "SELECT id FROM dvr_recordings UNION"
+    " SELECT id FROM videos WHERE source_url LIKE '/streams/%'";
 
 /* what the store knows of a folder, and since when there is a store */
 
@@ -245,6 +247,8 @@ ngx_livestream_dvr_look(ngx_livestream_store_result_t *r)
     }
 
     l->before = ngx_time() - ngx_livestream_dvr.conf->cleanup_interval;
+    l->converting = ngx_livestream_crew_pending(
+                                       ngx_livestream_dvr_keeper.convert);
 
     known = l->known;
 
@@ -275,6 +279,11 @@ ngx_livestream_dvr_look_run(ngx_livestream_job_t *job)
 
     DIR            *dir;
     struct dirent  *de;
+
+    /* a store has its own order of texts */
+
+    qsort(l->known, l->nknown, NGX_LIVESTREAM_ID_LEN,
+          ngx_livestream_dvr_compare);
 
     dir = opendir((char *) l->work.dvr.conf->recordings.data);
     if (dir == NULL) {
@@ -402,7 +411,7 @@ ngx_livestream_dvr_look_videos(ngx_livestream_dvr_look_t *l, const char *id)
 
             f->video = 1;
 
-        } else {
+        } else if (!l->converting) {
             /* what a conversion that was cut short has left */
             (void) unlink(path);
         }
