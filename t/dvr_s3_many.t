@@ -36,7 +36,9 @@ ok(finished(), 'it is recorded') or diag($t->log);
 my ($dir) = glob "$t->{dir}/data/media/recordings/$s->{id}/*-*";
 my ($rid) = $dir =~ m{([^/]+)$};
 my @lines = split /^/, Livestream::Test::read_file("$dir/index");
-my ($last) = reverse grep { /^segment source/ } @lines;
+
+# the last one that is no gap
+my ($last) = reverse grep { /^segment source \d+ \d+ \d+ \d+ [1-9]/ } @lines;
 my ($msn, $start, $pdt, $duration, $rest)
     = $last =~ /^segment source (\d+) (\d+) (\d+) (\d+) (.*)/;
 
