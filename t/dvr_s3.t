@@ -94,10 +94,10 @@ is($done->{status}, 'ready', 'from the bucket') or diag(notices($t));
 my $key = "$s{played}{id}/videos/$done->{video_id}.mp4";
 my $object = "$s3->{prefix}/$key";
 ok((wait_for { $s3->objects->{$object} } 20), 'the MP4 goes there');
+ok((wait_for { !pending() } 20), 'which is confirmed');
 is($s3->objects->{$object}{md5}, md5_hex(Livestream::Test::read_file(
        "$root/$key")), 'byte for byte');
 
-ok((wait_for { !pending() } 20), 'which is confirmed');
 overdue();
 ok((wait_for { !-e "$root/$key" } 30), 'then it leaves the disk');
 like($t->get($done->{video_url})->{headers}{location} // '',
