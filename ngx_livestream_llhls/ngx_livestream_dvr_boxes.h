@@ -26,6 +26,14 @@ typedef struct {
 } ngx_livestream_dvr_parts_t;
 
 
+/* no time on a timeline is further away: s */
+#define NGX_LIVESTREAM_DVR_FAR  INT64_C(100000000000)
+
+
+/* of PREFIX N SUFFIX; 0, or -1 if that is not the name of such a file */
+int ngx_livestream_dvr_file_number(const char *name, const char *prefix,
+    const char *suffix, uint64_t *n);
+
 /* Ticks per second, or 0 with an errno: EINVAL is a file that says nothing. */
 uint32_t ngx_livestream_dvr_timescale(int fd);
 

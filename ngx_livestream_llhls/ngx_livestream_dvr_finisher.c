@@ -40,6 +40,7 @@ typedef struct {
     ngx_uint_t               absent;        /* there is no folder */
     int                      err;
     const char              *reason;
+    const char              *rebuilt;       /* why its index was */
     ngx_livestream_dvr_summary_t  summary;
     uint32_t                 pictures;
     int                      picture_err;
@@ -187,6 +188,18 @@ ngx_livestream_dvr_finish_run(ngx_livestream_job_t *job)
     }
 
     f->err = ngx_livestream_dvr_index_read(f->work.dir, index, &f->reason);
+
+    if (f->err == ENOENT || f->err == EINVAL) {
+        ngx_livestream_dvr_index_free(index);
+
+        f->rebuilt = f->reason;
+        f->err = ngx_livestream_dvr_index_rebuild(f->work.dir, &f->reason);
+
+        if (f->err == 0) {
+            f->err = ngx_livestream_dvr_index_read(f->work.dir, index,
+                                                   &f->reason);
+        }
+    }
 
     if (f->err == 0 && !index->ended
         && ngx_livestream_dvr_newest(f, index) + NGX_LIVESTREAM_DVR_SETTLE
@@ -362,6 +375,13 @@ static void
 ngx_livestream_dvr_finish_done(ngx_livestream_job_t *job)
 {
     ngx_livestream_dvr_finish_t *f = (ngx_livestream_dvr_finish_t *) job;
+
+    if (f->rebuilt && f->err == 0) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "stream %s: recording %s: %s, it was made again from "
+                      "the files in \"%s\"", f->work.id, f->work.rid,
+                      f->rebuilt, f->work.dir);
+    }
 
     if (ngx_livestream_dvr_keeper.closed) {
 

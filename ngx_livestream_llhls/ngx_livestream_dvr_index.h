@@ -150,5 +150,9 @@ int ngx_livestream_dvr_index_recover(const char *dir,
 int ngx_livestream_dvr_index_align(ngx_livestream_dvr_index_t *index,
     const char **reason);
 
+/* DIR/index is made again, of the files that are in DIR; then it can be read
+ * and recovered.  ENODATA: there are none.  There must be nobody else. */
+int ngx_livestream_dvr_index_rebuild(const char *dir, const char **reason);
+
 
 #endif /* _NGX_LIVESTREAM_DVR_INDEX_H_INCLUDED_ */

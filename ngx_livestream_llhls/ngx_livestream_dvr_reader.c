@@ -57,8 +57,6 @@ static int ngx_livestream_dvr_reader_need(ngx_livestream_dvr_reader_t *r,
     size_t size, const char **reason);
 static int ngx_livestream_dvr_reader_room(ngx_livestream_dvr_reader_t *r,
     size_t size);
-static int ngx_livestream_dvr_reader_init(ngx_livestream_dvr_reader_t *r,
-    uint32_t init, const char **reason);
 static int ngx_livestream_dvr_reader_parse(ngx_livestream_dvr_reader_t *r,
     const uint8_t *data, size_t len);
 static int ngx_livestream_dvr_reader_header(AVFormatContext **ic,
@@ -409,7 +407,7 @@ ngx_livestream_dvr_reader_room(ngx_livestream_dvr_reader_t *r, size_t size)
 }
 
 
-static int
+int
 ngx_livestream_dvr_reader_init(ngx_livestream_dvr_reader_t *r, uint32_t init,
     const char **reason)
 {

@@ -54,6 +54,11 @@ int ngx_livestream_dvr_reader_open(ngx_livestream_dvr_reader_t *r,
     const char **reason);
 void ngx_livestream_dvr_reader_close(ngx_livestream_dvr_reader_t *r);
 
+/* init, par and base are those of init-N.mp4 of the track then; EILSEQ: it is
+ * damaged, or of other media */
+int ngx_livestream_dvr_reader_init(ngx_livestream_dvr_reader_t *r,
+    uint32_t init, const char **reason);
+
 /* the next sample is the first of this segment of the track, or behind it if
  * that has no media */
 void ngx_livestream_dvr_reader_seek(ngx_livestream_dvr_reader_t *r,

@@ -39,7 +39,6 @@
 #define NGX_LIVESTREAM_DVR_NAME    64
 #define NGX_LIVESTREAM_DVR_EARLY   1000000          /* us */
 #define NGX_LIVESTREAM_DVR_ROUND   1000             /* us */
-#define NGX_LIVESTREAM_DVR_FAR     INT64_C(100000000000)    /* s */
 
 
 typedef struct {
@@ -62,8 +61,6 @@ static int ngx_livestream_dvr_scan(ngx_livestream_dvr_recovery_t *r,
     unsigned track);
 static int ngx_livestream_dvr_found(ngx_livestream_dvr_track_t *t, size_t n,
     uint64_t msn);
-static int ngx_livestream_dvr_file_number(const char *name,
-    const char *prefix, const char *suffix, uint64_t *n);
 static int ngx_livestream_dvr_recover_track(ngx_livestream_dvr_recovery_t *r,
     unsigned track);
 static int ngx_livestream_dvr_check(ngx_livestream_dvr_recovery_t *r,
@@ -257,9 +254,7 @@ ngx_livestream_dvr_found(ngx_livestream_dvr_track_t *t, size_t n,
 }
 
 
-/* 0, or -1 if that is not the name of such a file */
-
-static int
+int
 ngx_livestream_dvr_file_number(const char *name, const char *prefix,
     const char *suffix, uint64_t *n)
 {

@@ -10,7 +10,7 @@ my $t = Livestream::Test->new(livestream => '
     part_duration     250ms;
     segment_duration  1s;
     reconnect_window  5s;
-    cleanup_interval  1s;
+    cleanup_interval  4s;
 ');
 $t->allow(qr/exited on signal 9/);
 $t->start;
@@ -56,7 +56,8 @@ whole("killed $_", $s[$_ - 1]) for 1 .. 3;
 
 # ---- in the middle of one, and then somebody damages what is left
 
-@s = live('Killed in a segment', 'Torn', 'A line cut', 'Rubbish');
+@s = live('Killed in a segment', 'Torn', 'A line cut', 'Rubbish',
+          'No index', 'No head');
 
 ok((wait_for { parts_open($s[0]) == 2 } 20), 'a segment has two parts');
 crash();
@@ -66,19 +67,28 @@ my @index = map { folder($_) . '/index' } @s;
 append(newest($s[1]), "\0\0\2\0moof" . 'x' x 100);
 truncate $index[2], (-s $index[2]) - 20 or die;
 append($index[3], "\xff\0segment source 1 2\nopen\n" x 1000);
+unlink $index[4] or die;
+Livestream::Test::write_file($index[5], "livestream-recording 1 x\n");
 
 $t->start;
 whole('killed in a segment', $s[0]);
 whole('half a part behind the last whole one', $s[1]);
 whole('an index without its end', $s[2]);
 whole('an index with rubbish', $s[3]);
+whole('an index that is lost', $s[4]);
+whole('an index that says nothing', $s[5]);
+ok($t->log_like(qr/was made again from the files in/), 'which the log tells');
 
 
 # ---- the worker that finishes, and that converts
 
 my $long = $t->create(title => 'Long', dvr_enabled => JSON_TRUE);
 
+# while it waits for its publisher, nginx is reloaded: who has a thread for it
+# then, is at it
+
 $t->publish_fast($long, seconds => 3600)->stop;
+ok($t->reload, 'a new keeper');
 
 ok(hit('dvr-finish'), 'a long one is being finished when the worker is '
    . 'killed');
@@ -182,8 +192,7 @@ sub threads {
 sub hit {
     my ($name) = @_;
 
-    my @pids = wait_for { threads($name) } 20;
-    return kill KILL => threads($name);
+    return wait_for { kill KILL => threads($name) } 20;
 }
 
 
