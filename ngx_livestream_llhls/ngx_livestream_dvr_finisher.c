@@ -37,7 +37,6 @@
 typedef struct {
     ngx_livestream_dvr_work_t  work;        /* must be first */
     ngx_uint_t               again;         /* later */
-    ngx_uint_t               absent;        /* there is no folder */
     int                      err;
     const char              *reason;
     const char              *rebuilt;       /* why its index was */
@@ -174,9 +173,15 @@ ngx_livestream_dvr_finish_run(ngx_livestream_job_t *job)
     ngx_livestream_dvr_source_t   source;
 
     if (stat(f->work.dir, &st) == -1 && ngx_errno == NGX_ENOENT) {
-        f->absent = 1;
         f->err = ENOENT;
         f->reason = "its folder is gone";
+
+        if (ngx_livestream_dvr_unmounted(&f->work)) {
+            f->err = EAGAIN;
+            f->reason = "there is no folder of its stream: mount it, or "
+                        "delete the recording";
+        }
+
         return;
     }
 

@@ -477,3 +477,19 @@ ngx_livestream_dvr_fetch(void *work, const char *name, uint64_t offset,
         return EIO;
     }
 }
+
+
+/* runs in a job's thread */
+
+ngx_uint_t
+ngx_livestream_dvr_unmounted(ngx_livestream_dvr_work_t *w)
+{
+    struct stat  st;
+
+    char  path[NGX_MAX_PATH + sizeof(w->id)];
+
+    (void) snprintf(path, sizeof(path), "%s/%s", w->dvr.conf->recordings.data,
+                    w->id);
+
+    return stat(path, &st) == -1 && ngx_errno == NGX_ENOENT;
+}

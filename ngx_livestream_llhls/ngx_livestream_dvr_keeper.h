@@ -96,6 +96,10 @@ ngx_uint_t ngx_livestream_dvr_on_air(ngx_str_t *id, ngx_str_t *rid);
 int ngx_livestream_dvr_fetch(void *work, const char *name, uint64_t offset,
     size_t size, uint8_t *p, size_t *got);
 
+/* a job's thread: nothing of the stream is on the disk, as if that was not
+ * there at all */
+ngx_uint_t ngx_livestream_dvr_unmounted(ngx_livestream_dvr_work_t *w);
+
 /* a name from the store: of no more than these can paths and keys be made */
 ngx_uint_t ngx_livestream_dvr_is_id(ngx_str_t *id);
 

@@ -228,6 +228,18 @@ ngx_livestream_dvr_upload_run(ngx_livestream_job_t *job)
     o->rc = o->work.dvr.conf->engine->put(o->work.dvr.storage, o->key,
                                           o->path, job->stop, &o->object,
                                           &o->error);
+
+    /* nothing is lost because a disk is not there */
+
+    if (o->rc == NGX_LIVESTREAM_STORAGE_ABSENT
+        && ngx_livestream_dvr_unmounted(&o->work))
+    {
+        o->rc = NGX_LIVESTREAM_STORAGE_AGAIN;
+
+        (void) snprintf(o->error.text, sizeof(o->error.text),
+                        "there is no folder of its stream: mount it, or "
+                        "delete the recording");
+    }
 }
 
 
