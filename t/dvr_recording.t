@@ -77,7 +77,8 @@ is_deeply([@$r{qw(gaps breaks)}], [[], []],
           'a plain one has neither gap nor discontinuity');
 
 my $url = $t->url($plain, 'recordings', $now->{id}, 'master.m3u8');
-my $errors = `ffmpeg -nostdin -v error -i $url -f null - 2>&1`;
+my $errors = `ffprobe -v error -count_frames -show_streams $url 2>&1 \\
+              >/dev/null`;
 is($errors, '', 'ffmpeg plays it from its URL');
 my $duration = `ffprobe -v error -show_entries format=duration -of csv=p=0 \\
                 $url`;

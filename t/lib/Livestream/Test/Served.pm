@@ -629,7 +629,8 @@ sub complaints {
     }
 
     for my $path (sort glob "$r->{dir}/*.mp4") {
-        my $log = `ffmpeg -nostdin -v error -i \Q$path\E -f null - 2>&1`;
+        my $log = `ffprobe -v error -count_frames -show_streams \Q$path\E \\
+                   2>&1 >/dev/null`;
 
         $text .= "$path: $log" if $? || $log ne '';
     }
