@@ -195,6 +195,9 @@ sub objects {
     my $bucket = "$s->{dir}/$s->{bucket}";
     my %objects;
 
+    # a folder may go while it is looked into
+    no warnings 'File::Find';
+
     find({ no_chdir => 1, wanted => sub {
         my $path = $File::Find::name;
         my $suffix = SUFFIX;
