@@ -124,6 +124,19 @@ ok((wait_for {
     !$t->sql("SELECT 1 FROM dvr_recordings WHERE id = '$row{deleted}{id}'");
 } 20), 'in the end the row of a deleted one goes, too');
 
+# ---- a stream that is deleted while it is on air
+
+$s{live} = $t->create(title => 'live');
+my $p = $t->publish($s{live}, size => '160x90', fps => 12);
+
+ok((wait_recordings($t, $s{live}, 'recording'))[0], 'one is on air')
+    or diag($p->output);
+is(($t->api(DELETE => "/livestreams/$s{live}{id}"))[0], 204,
+   'and deleted with its stream');
+ok(defined $p->wait(20), 'its publisher is disconnected');
+ok((wait_for { !-e "$root/$s{live}{id}" } 30), 'its files go')
+    or diag(notices($t));
+
 for my $what ('is ready', 'has expired', 'was removed', 'was converted') {
     my %times;
     $times{$_}++ for $t->log =~ /recording (\S+) $what/g;
